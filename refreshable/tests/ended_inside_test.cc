@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1 in which user code destroys the Refreshable that calls it.
-// The plain cases, in which a callback, the hook or the observer destroys it,
-// are in lifecycle_test.cc.
+// Tests of clause E1: user code destroys the Refreshable from inside one of its
+// calls. The simple cases are in lifecycle_test.cc.
 
 #include <memory>
 #include <string>
@@ -64,11 +63,10 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// A thread is about to run a read's callback. Before that, it tells the
-// observer that the token has become stale. If the observer destroys the
-// Refreshable, the callback must run before the destructor returns (in the past
-// it ran afterwards). If the observer cancels the read, the callback must not
-// run.
+// A task that is about to run a read's callback first tells the observer that
+// the token is stale. If the observer destroys the Refreshable, the callback
+// must run before the destructor returns. (In the past, the callback ran after
+// that.) If the observer cancels the read, the callback must not run.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: the user's functions and observer are destroyed with the
-// Refreshable, even while a call of a server or of the source is in progress.
+// Tests of clause E1: the functions in the options and the observer are
+// destroyed with the Refreshable, even while a call of a server or of the
+// source is in progress.
 
 #include <memory>
 #include <string>
@@ -35,7 +36,7 @@ struct Http {
   std::vector<absl::AnyInvocable<void(int)>> calls;
 };
 
-// Begins a call of `http`. Adds 1 to `*answers` when the callback runs.
+// Begins a call of `http`. Adds 1 to `*answers` when the call ends.
 void Call(Strings& token, Http* http, int* answers) {
   CallWithTokenAsync<int>(
       token, {absl::Seconds(5)},
@@ -47,8 +48,8 @@ void Call(Strings& token, Http* http, int* answers) {
 }
 
 // Regression test: in the past, a call in progress kept the functions in the
-// options alive. If one of these owned the client that made the call, neither
-// the function nor the client was ever destroyed.
+// options alive. If one of the functions owned the HTTP client, both lived
+// forever.
 TEST(HookLifetimeTest, E1AClientThatOnlyAHookOwnsGoesWithTheRefreshable) {
   for (const bool in_same_token : {false, true}) {
     ManualExecutor executor;
@@ -98,8 +99,8 @@ namespace users {
 
 int references = 0;
 
-// A token in a namespace whose functions have the names of functions of the
-// library.
+// A token type. The functions in its namespace have the same names as functions
+// of the library.
 struct Token {};
 template <typename T>
 void Ref(T*) {

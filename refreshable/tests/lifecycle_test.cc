@@ -44,8 +44,8 @@ class LifecycleTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Starts a thread that stores the result of a read in `*out`. Returns once
-  // the read is one of the waiters.
+  // Starts a thread that reads and stores the result in `*out`. Returns when
+  // the read waits for a refresh.
   void ReadInThread(std::optional<absl::StatusOr<Lease<std::string>>>* out) {
     const int64_t waiting = token_->health().waiters;
     threads_.emplace_back([this, out] { *out = token_->Get(); });
@@ -63,11 +63,12 @@ class LifecycleTest : public ::testing::Test {
   std::vector<std::thread> threads_;
 };
 
-// The fixture of tests that destroy a Refreshable while blocking and
-// asynchronous reads wait for a refresh. `arrange` brings that refresh into the
-// state under test, after all reads but one have begun.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
+  // Destroys the Refreshable while two blocking and two asynchronous reads wait
+  // for a refresh. Expects that each read ends with CANCELLED, and that the
+  // executor is not used afterwards. `arrange` brings the refresh into the
+  // state under test. It is called before the last read begins.
   void EndWithWaiters(const std::function<void()>& arrange) {
     std::optional<absl::StatusOr<Lease<std::string>>> read[2];
     Outcome outcome[2];
@@ -179,10 +180,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   JoinThreads();
 }
 
-// User code that is called because a timer was refused must not delay the
-// destructor. Here it is a read's callback: the timer for the retry is refused,
-// and so is the task that would run the callback. In the past, such code also
-// kept the Refreshable's timer from being armed until it had returned.
+// The executor refuses the timer for the retry, and also the task that would
+// run the read's callback. So the thread of the attempt runs the callback. The
+// destructor must not wait for the callback.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -196,8 +196,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
                      inside.Notify();
                      leave.WaitForNotification();
                    });
-  // The timer that GetAsync has armed ends an attempt that is not run, or not
-  // answered, in time. The next one is for the retry.
+  // The next timer that the Refreshable arms is for the retry. From then on,
+  // the executor refuses all timers and tasks.
   probe_.on_run_after = [&] {
     probe_.refuse_timers = true;
     probe_.refuse_runs = true;
@@ -241,10 +241,12 @@ TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
   EXPECT_EQ(probe_.uses(), uses);
 }
 
-// The destructor also waits for a thread that gives the executor the callback
-// of a read that was answered without the machine. (The machine is asked if the
-// clock has no coarse form, and that of ProbeExecutor has none.)
+// The destructor waits for a thread that is giving a read's callback to the
+// executor. Here the snapshot cell answers the read, and the machine is not
+// asked.
 TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
+  // The cell answers reads only if the clock has a coarse form. The clock of
+  // ProbeExecutor has none.
   class CoarseProbe : public ProbeExecutor {
    public:
     explicit CoarseProbe(ManualExecutor* base)
@@ -260,7 +262,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   std::atomic<bool> left{false};
   token_ = Make(&probe, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  // The destructor ends this read before it waits for the other thread.
+  // The destructor first ends this read, and then waits for the thread that is
+  // inside `Run`.
   threads_.emplace_back([&] {
     Strings::ReadOptions options;
     options.rejected = Generation(1);
@@ -312,7 +315,7 @@ TEST_F(LifecycleTest, E1EndsInsideACallbackThatABlockingReadRuns) {
   Outcome other;
   probe_.on_run = [&] {
     if (other.ended > 0) return;
-    // The blocking read at the end of the test runs this task while it waits.
+    // The `Get` below runs this task while it waits.
     executor_.Run([&] { token_.reset(); });
     probe_.on_run = nullptr;
   };
@@ -338,8 +341,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsHook) {
 }
 
 // Regression test: in the past, if the hook destroyed the Refreshable during a
-// read, the read continued to use freed state that the Refreshable had owned.
-// Now a thread that is inside a call shares ownership of the state.
+// blocking read, the read used freed memory.
 TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
   Strings::Options options;
   options.on_token_changed = [&](const auto&) { token_.reset(); };
@@ -402,9 +404,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The observer destroys the Refreshable when it is told that an attempt starts.
-// In the past, the library then called the source all the same. Now no user
-// code is started after the destructor.
+// Regression test: the observer destroys the Refreshable when an attempt
+// starts. In the past, the library called the source nevertheless.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -437,9 +438,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// Regression test: in the past, if the destructor ran a callback that called
-// `TryGet`, that call read a freed token. Now such a callback may call every
-// method, and gets no token from any of them.
+// A callback that the destructor runs may call every method, and gets no token.
+// Regression test: in the past, `TryGet` read a freed token there.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

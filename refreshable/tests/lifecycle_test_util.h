@@ -34,8 +34,7 @@ inline Credential<std::string> Hour(std::string token) {
   return {std::move(token), Expiry::In(absl::Hours(1))};
 }
 
-// Waits until `condition` returns true: calls it again and again, and yields in
-// between.
+// Calls `condition` until it returns true, and yields between the calls.
 template <typename Condition>
 void SpinUntil(Condition condition) {
   while (!condition()) std::this_thread::yield();
@@ -101,8 +100,8 @@ class HeldSource final : public TokenSource<std::string> {
   std::vector<std::pair<FetchContext, FetchDone<std::string>>> calls_;
 };
 
-// An executor that counts its calls and passes them on to another executor. It
-// can be told to refuse calls and to run code inside them.
+// An executor that counts calls and passes them on to `base`. A test can make
+// it refuse tasks and timers, and can run code inside a call.
 class ProbeExecutor : public Executor {
  public:
   explicit ProbeExecutor(Executor* base) : base_(base), clock_(this) {}
@@ -134,8 +133,8 @@ class ProbeExecutor : public Executor {
   }
   const Clock& clock() const override { return clock_; }
 
-  // Returns the number of calls so far of the methods above except `clock`, and
-  // of the clock's `Now`.
+  // Returns the number of calls so far: of the methods above except `clock`,
+  // and of the clock's `Now`.
   int uses() const { return uses_; }
   // Returns the number of calls of RunAfter so far.
   int timers() const { return timers_; }

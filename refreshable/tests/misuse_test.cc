@@ -67,18 +67,19 @@ static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
 
-// `kCanBeNull` says whether a function of the given type can be null. It must
-// compile for every type, even for one such as `Broken`, whose operator== does
-// not compile.
+// `kCanBeNull<F>` says whether a function object of type `F` can be null. It
+// must compile for every type, even for `Broken`, whose operator== does not
+// compile.
 static_assert(internal::kCanBeNull<void (*)()>);
 static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// Invalidates a token, and reads while the source returns another token with
-// the same value. Expects that the read succeeds if and only if `replaced` is
-// true. The library compares tokens with `same_token` or, if that is null, with
-// their operator==. Tokens that have neither always count as different.
+// Invalidates a token, and reads while the source returns a token with the same
+// value. Expects that the read succeeds if `replaced` is true, and that it
+// fails otherwise. The library compares tokens with `same_token`. If
+// `same_token` is null, the library uses their operator==. If the type has no
+// operator== either, all tokens count as different.
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
@@ -96,8 +97,8 @@ void ExpectRejectedTokenIsReplaced(
   EXPECT_EQ(token->Get().ok(), replaced);
 }
 
-// In the past, a Refreshable did not compile for a vector whose elements have
-// no operator==, because the vector declares one all the same.
+// Regression test: in the past, a Refreshable of vectors did not compile if the
+// elements had no operator==.
 TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
   using Plains = std::vector<Plain>;
   ExpectRejectedTokenIsReplaced<Plains>(nullptr, true);
@@ -109,8 +110,7 @@ TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
 }
 
 // Regression test: in the past, a read with a negative `max_retries` failed
-// before the first attempt of its refresh, as if the retries were already used
-// up.
+// before the first attempt.
 TEST(MisuseTest, B1NegativeRetriesAreNone) {
   for (const int retries : {0, -1, -1000}) {
     SCOPED_TRACE(retries);
@@ -153,7 +153,7 @@ void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
         token->Install(lifecycle_testing::Hour("t1")).status().IgnoreError();
         executor.reset();
         use(*token);
-        token.reset();  // Uses the executor: cancels its timer.
+        token.reset();  // Cancels its timer, and so uses the executor.
       },
       "its executor was destroyed first");
 }
@@ -180,9 +180,8 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
 }
 
 // Regression test: in the past, `Create` accepted a source that BlockingSource
-// had made of a null function. The first attempt then called the null pointer
-// or, if the function was an empty std::function, failed with an error that did
-// not name the cause.
+// had made of a null function. The first attempt then crashed, or failed with
+// an error that did not name the cause.
 TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
   using Fetched = absl::StatusOr<Credential<std::string>>;
   ManualExecutor executor;

@@ -141,9 +141,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // The source waits until two reads wait for its answer. If the pool's second
-  // thread called the source before it ran the second read, the source would
-  // never answer. So both tasks must have started before either of them reads.
+  // The source answers only when two reads wait. So each of the pool's two
+  // threads must have started a task before one of them calls the source.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
@@ -158,8 +157,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// Each retry is queued while the pool's only thread for blocking tasks waits
-// for it inside a read. So that thread must run the retry itself.
+// The pool's only thread for blocking tasks waits inside a read. So this thread
+// must run each retry itself.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
   Strings::Options options;
@@ -177,8 +176,8 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   EXPECT_EQ(fetched, 3);
 }
 
-// The event of an attempt's timeout is usually sent on the timer thread. A read
-// that waited there would delay the very timer that is to end its wait.
+// The timer thread usually tells the observer that an attempt timed out. If the
+// observer's read waited on that thread, no timer could end its wait.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
   Strings::Options options;
@@ -187,9 +186,8 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   options.policy.retry.initial_backoff = absl::Milliseconds(1);
   options.policy.retry.max_backoff = absl::Milliseconds(1);
   options.policy.min_interval = absl::ZeroDuration();
-  // Any number of attempts may fail before one is abandoned on the timer
-  // thread. Those failures must not delay further attempts, so these limits
-  // must never be reached.
+  // The test makes as many attempts as it needs. So these limits must never be
+  // reached.
   options.policy.retry.max_consecutive_failures = 1000000;
   options.policy.max_abandoned_calls = 1000000;
   std::atomic<int> refused{0};
@@ -203,15 +201,14 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   });
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
-  // The event may also be sent on another thread, where the observer's read
-  // may wait. So reads are repeated until a read of the observer is refused.
+  // If another thread tells the observer, the observer's read may wait. So the
+  // test repeats its read until a read of the observer is refused.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();
   for (size_t i = 0; i < held->calls(); ++i) held->Drop(i);
 }
 
-// The rules of R10 on a ManualExecutor, where one thread does everything.
 TEST_F(NestedReadTest, R10ReadsInsideReadsOnOneThread) {
   ManualExecutor executor;
   auto c = Make(&executor, Answering("c"));

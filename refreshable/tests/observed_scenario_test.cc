@@ -31,8 +31,8 @@ using ::refreshable_testing::HoldsToken;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// An observer that records the kind of each event and, for some kinds, the
-// field that matters.
+// An observer that records the kind of each event. For three kinds it also
+// records one field.
 class Recorder final : public Observer {
  public:
   void OnEvent(const Event& event) override {

@@ -44,7 +44,7 @@ class OverloadTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Lets `d` pass. Runs the timers that become due, and no task.
+  // Lets `d` pass. Runs the timers that become due, but no task.
   void RunTimersOnly(absl::Duration d) {
     const BootTime until = executor_.clock().Now().boot + d;
     for (;;) {
@@ -122,10 +122,9 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// An attempt is given up if its task has not run within 30 s. When the task
-// runs at last, it makes the attempt that is queued then, if there is one. In
-// the past it did nothing, so if the executor always took longer than 30 s, the
-// source was never called.
+// Regression test: the executor runs each task so late that the task's attempt
+// has been given up (after 30 s). The task must make the attempt that is queued
+// by then. In the past it did nothing, and the source was never called.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -137,9 +136,8 @@ TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
       executor_.AdvanceBy(absl::Seconds(1));
     }
     ASSERT_EQ(held->calls(), 1u);
-    // The source was called by the task of an earlier attempt, which had been
-    // given up. The task of the present attempt runs later, and finds nothing
-    // left to do.
+    // A late task of an earlier attempt called the source. The present
+    // attempt's own task runs later, and must do nothing.
     executor_.AdvanceBy(absl::Seconds(29));
     EXPECT_EQ(held->calls(), 1u);
     EXPECT_EQ(token->stats().attempts_started, 1);
@@ -191,11 +189,13 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 
 // ---- The executor has no timer to spare ----
 
-// If the executor refuses the Refreshable's timer, each `Get` tries to arm the
-// timer, until that succeeds. (A `Get` that tries uses the executor more
-// often.) In the past, the timer was not armed again, and reads had no fast
-// path, until the token was replaced or became stale.
+// Regression test: the executor refuses the Refreshable's timer. Each `Get`
+// must try to arm the timer until the executor accepts it. In the past, no
+// `Get` tried, and reads stayed slow until the token was replaced or became
+// stale.
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
+  // Returns how often a `Get` uses the executor. A `Get` that tries to arm the
+  // timer uses it more often than a fast one.
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
     EXPECT_TRUE(token_->Get(absl::ZeroDuration()).ok());
@@ -215,8 +215,8 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   EXPECT_GT(uses_of_a_read(), fast);
   EXPECT_EQ(executor_.pending(), 1u);
   EXPECT_EQ(uses_of_a_read(), fast);
-  // The timer is armed: the token expires by BootTime although the wall clock
-  // is set back.
+  // The armed timer follows BootTime, so it withdraws the token although the
+  // wall clock was set back.
   executor_.StepWall(-absl::Hours(2));
   executor_.AdvanceBy(absl::Hours(1));
   EXPECT_FALSE(token_->TryGet().ok());
@@ -238,10 +238,9 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- The executor refuses everything ----
 
-// The executor refuses the task that would run a callback, and the timer after
-// which the callback would be given to it again. If the executor still refuses,
-// a later `Get` runs the callback, or else the destructor. In the past, the
-// callback never ran.
+// Regression test: the executor refuses all tasks and timers. In the past, the
+// callback of a `GetAsync` then never ran. Now the next `Get` runs the
+// callback. If there is no such `Get`, the destructor runs it.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -264,9 +263,9 @@ TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   }
 }
 
-// Thread A's callback is refused inside its own GetAsync. Meanwhile this thread
-// calls GetAsync too. It must not run A's callback: that is given to the
-// executor again (R11).
+// The executor refuses the callback of a GetAsync on another thread. Meanwhile
+// the test's thread calls GetAsync too. This second GetAsync must not run the
+// refused callback.
 TEST_F(OverloadTest, R11ARefusedCallbackDoesNotRunInAnotherGetAsync) {
   class Refuser : public ProbeExecutor {
    public:
@@ -376,9 +375,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// When the result of a read is known, the executor refuses the timer that would
-// also see to the read's deadline. The callback must still run after the hook.
-// In the past, the refusal made it run before the hook had returned.
+// Regression test: the source answers, and the executor refuses the
+// Refreshable's timer. The read's callback must still run after the hook. In
+// the past, the callback ran before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of promotion and retry budgets through the public API. By itself, a
-// background refresh makes only one attempt. When a read waits for it, it is
-// promoted: from then on it is retried as often as the read's budget
-// (`max_retries`) allows.
+// Tests of promotion and retry budgets through the public API. A background
+// refresh makes only one attempt. If a read waits for the refresh, the refresh
+// is promoted: it is retried as often as the read's budget (`max_retries`)
+// allows.
 
 #include <cstddef>
 #include <memory>
@@ -28,8 +28,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 class PromotionTest : public ScenarioTest {
  protected:
-  // Returns a Refreshable at the moment when its token expires. A background
-  // refresh, which a stale read has started, is still running.
+  // Returns a Refreshable whose token has just expired. A background refresh
+  // is still running.
   std::unique_ptr<Token> MakeWithBackgroundFlight() {
     auto token = MakeWithToken();
     AdvanceTo(absl::Seconds(70));
@@ -59,9 +59,9 @@ TEST_F(PromotionTest, B3PromotedByAReaderItIsRetried) {
   source_.Answer("t2", absl::Hours(1));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
-  // The attempt started at 70 s and fails at 75 s. Its backoff ended 2 s after
-  // its start. The retry starts when the minimum interval ends, 1 s after the
-  // failure.
+  // The attempt started at 70 s and failed at 75 s. The backoff of 2 s counts
+  // from the start and is already over. The minimum interval of 1 s counts
+  // from the failure.
   EXPECT_EQ(source_.start_times().back(), absl::Seconds(76));
 }
 
@@ -124,9 +124,9 @@ TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
                           absl::Seconds(6), absl::Seconds(14)));
 }
 
-// A read without a timeout that arrives between two attempts fails at once if
-// the flight has already made at least as many retries as the read allows.
-// Otherwise it waits for the next attempt.
+// A read begins between two attempts. If the flight has already made as many
+// retries as the read allows, the read fails at once. Otherwise the read waits
+// for the next attempt.
 TEST_F(PromotionTest, L7ASpentBudgetDoesNotJoin) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

@@ -129,8 +129,8 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   }
 }
 
-// An invalidated token that the source returns again is not published. After
-// the next token is published, invalidating the first generation once more
+// The source returns the invalidated token again, and the token is not
+// published. After "t2" is published, invalidating generation 1 once more
 // changes nothing.
 TEST_F(RefreshablePromisesTest, R9SameTokenAgainIsAFailure) {
   RefreshPolicy policy = ExactPolicy();
@@ -219,8 +219,8 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   EXPECT_EQ(source.call_count(), 2u);
 }
 
-// A read with a timeout of 5 s runs an attempt itself, which takes 10 s. The
-// read ends when that attempt has ended.
+// A read with a timeout of 5 s runs an attempt itself. The attempt takes 10 s.
+// The read ends only after the attempt.
 TEST_F(RefreshablePromisesTest, R10ClaimersDeadlineIsCheckedBetweenAttempts) {
   const auto token = Make();
   source_.AnswerWith([&](const FetchContext&) {
@@ -249,9 +249,9 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
   EXPECT_THAT(token->Get(), HoldsToken("t1 by secret"));
 }
 
-// The source of each of two Refreshables reads the other one. The read that
-// would have to wait for the attempt it is part of fails, and so both attempts
-// end.
+// Each of two Refreshables has a source that reads the other Refreshable. The
+// read of `token` inside the other source would have to wait for an attempt of
+// its own thread. It fails instead, so both attempts end.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;
@@ -297,9 +297,8 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
 
-// Callbacks that get an error run through the executor, like all others. The
-// first error is known when its read begins. The second is a read's timeout,
-// which a timer notices.
+// Callbacks that get an error also run through the executor. The first error is
+// known when the read begins. The second error is a read's timeout.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -340,7 +339,8 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsUnderNoLock) {
 
 // ---- R12: leases outlive everything ----
 
-// A token type that counts its living objects, except those moved from.
+// A token type that counts its living objects. An object that was moved from
+// does not count.
 class Counted {
  public:
   explicit Counted(std::string text) : text_(std::move(text)), live_(true) {
@@ -452,8 +452,8 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
 
 // ---- T2: scenarios are reproducible ----
 
-// Jitter comes from the seed: two runs with the same seed are the same, and a
-// run with another seed differs.
+// Two runs with the same seed have the same jitter. A run with another seed
+// differs.
 TEST(RefreshableScenarioTest, T2SeededJitterRepeats) {
   const auto run = [](uint64_t seed) {
     ManualExecutor executor;

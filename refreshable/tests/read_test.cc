@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what a read promises, by the clauses R1 to R8 and B9. What a read
-// costs (R1) is tested in refreshable/tests/read_path/.
+// Tests of the clauses R1 to R8 and B9. What a read costs (R1) is tested in
+// refreshable/tests/read_path/.
 
 #include <memory>
 #include <optional>
@@ -251,10 +251,8 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
 
 // ---- R6: two clocks ----
 
-// If a cooldown ends during a suspend, the next read starts a refresh, even
-// before the timer has fired. In the past it did not, because reads compared
-// the wall clock only with the token's expiry, not with the end of the
-// cooldown.
+// Regression test: a cooldown ends during a suspend. The next read must start a
+// refresh, even before the timer has fired. In the past, the read did not.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -303,10 +301,10 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// The wall clock is set back, so it does not show that the token expires during
-// a suspend. TryGet goes by BootTime too (R11), and does not return the token.
-// Other reads no longer get it once the timer, which follows BootTime, has run
-// after the suspend.
+// A token expires during a suspend, but the wall clock was set back and does
+// not show it. `TryGet` also goes by BootTime (R11), and does not return the
+// token. The timer also goes by BootTime. When it has run after the suspend, no
+// read returns the token.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -426,8 +424,8 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
 
 TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   auto token = Make();
-  // These reads use up some ids, because the order of the callbacks below must
-  // not depend on the values of the ids.
+  // These reads use up some ids. The order of the callbacks below must not
+  // depend on the values of the ids.
   for (int i = 0; i < 4; ++i) {
     token->Cancel(token->GetAsync(absl::InfiniteDuration(), Note()));
   }
@@ -449,8 +447,8 @@ TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   }
 }
 
-// When `Cancel` returns, the callback and what it owned are destroyed. The
-// executor keeps the read's task for longer.
+// `Cancel` destroys the callback and what it owns, although the read's task
+// stays queued in the executor.
 TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   const auto token = MakeWithToken();
   auto owned = std::make_shared<int>();
@@ -463,14 +461,14 @@ TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   EXPECT_TRUE(watch.expired());
 }
 
-// Regression test: in the past, if a callback ran before a timer that was due,
-// the library cancelled that timer and armed no other. The token was then
-// returned for as long as the wall clock allowed it.
+// Regression test: a callback runs while a timer is due but has not fired. In
+// the past, the library then cancelled the timer and armed no other. If the
+// wall clock was set back, the token was served after its expiry.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());
   source_.Answer(absl::PermissionDeniedError("no"));
-  executor_.RunNext();  // This runs the attempt, which queues the callback.
+  executor_.RunNext();  // The attempt fails and queues the callback.
   ASSERT_TRUE(token
                   ->Install(Credential<std::string>(
                       "t1", Expiry::In(absl::Seconds(100))))

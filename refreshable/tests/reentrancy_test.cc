@@ -163,8 +163,8 @@ TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
 }
 
 // Regression test: in the past, if an observer read the token on
-// `kAttemptStarted`, it waited for the attempt that its own thread was about to
-// make. Now such a read returns FAILED_PRECONDITION, as inside Fetch.
+// `kAttemptStarted`, the read waited for the attempt that its own thread was
+// about to make. Now the read returns FAILED_PRECONDITION, as inside `Fetch`.
 TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -178,8 +178,7 @@ TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
 }
 
 // Regression test: in the past, a read inside `classify` waited for the attempt
-// whose failure was being classified. Now it fails at once if it would have to
-// wait.
+// whose failure was being classified. Now the read fails at once.
 TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -306,8 +305,8 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// A blocking read on a ManualExecutor runs a task that throws, and the
-// exception leaves `Get`. In the past, the read then remained in the list of
+// Regression test: a blocking read on a ManualExecutor runs a task that throws,
+// and the exception leaves `Get`. In the past, the read remained in the list of
 // waiting reads.
 TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
   token_ = Make(&executor_, held_);
@@ -377,9 +376,9 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// A read without a deadline that drives a ManualExecutor fails if nothing is
-// left to run (T1). But here another thread has answered for the source and is
-// inside the hook, so the read must wait until that thread wakes it.
+// If a ManualExecutor has nothing left to run, a read without a deadline
+// usually fails (T1). But here another thread has answered for the source and
+// is inside the hook. So the read must wait until that thread wakes it.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
   absl::Notification idle;

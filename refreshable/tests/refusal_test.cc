@@ -41,9 +41,9 @@ class RefusalTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Checks that no fault persists: once the executor accepts tasks again, a
-  // read makes call number `call` of the source (the first is 0) and returns
-  // the token of that call.
+  // Lets the executor accept tasks and timers again, and reads. Expects that
+  // the read makes call number `call` of the source and returns its token. The
+  // first call is number 0.
   void ExpectWorks(size_t call) {
     probe_.refuse_runs = false;
     probe_.refuse_timers = false;
@@ -136,10 +136,10 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
-// A callback that the executor refuses must not run inside its own `GetAsync`,
-// perhaps under the caller's locks. A timer offers it to the executor again a
-// second later, and runs it if the executor still refuses. In the past, it ran
-// inside the `GetAsync`.
+// Regression test: in the past, a callback that the executor refused ran inside
+// its own `GetAsync`, perhaps under the caller's locks. Now a timer gives the
+// callback to the executor again a second later. If the executor still refuses,
+// the timer runs the callback.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -159,10 +159,10 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
-// If the executor refuses a callback and the timer that would offer it again,
-// and goes on refusing, the next operation on the Refreshable, such as `Reset`,
-// runs the callback; without such an operation, the destructor does. In the
-// past, the callback ran inside the `GetAsync` that it was passed to.
+// Regression test: the executor refuses all tasks and timers. In the past, a
+// callback then ran inside its own `GetAsync`. Now the next operation on the
+// Refreshable, such as `Reset`, runs the callback. If there is no such
+// operation, the destructor runs it.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -192,9 +192,10 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
   EXPECT_EQ(outcome.ended, 0);
 }
 
-// The executor accepts a task that is to run a callback, and drops the task
-// later. In the past, the callback then ran only in the destructor. Now the
-// thread that drops the task runs the callback, unless the read was cancelled.
+// Regression test: the executor accepts the task that would run a callback, and
+// drops the task later. In the past, the callback then ran only in the
+// destructor. Now the thread that drops the task runs the callback. The
+// callback of a cancelled read does not run.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
@@ -297,9 +298,9 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
 }
 
 // The executor refuses the timer for an attempt's timeout, and then recovers.
-// Two reads begin, one with its deadline at the very moment of that timeout,
-// and one with a later deadline. If the Refreshable believed that the refused
-// timer was armed, neither deadline would be noticed.
+// Then two reads begin. The deadline of the first is the moment of that
+// timeout, and the deadline of the second is later. Both must be noticed: the
+// Refreshable must not believe that the refused timer is armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -314,10 +315,10 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   token_.reset();
 }
 
-// The executor refuses the timer for an attempt's timeout, and then recovers.
-// The attempt fails, and its backoff ends at the very moment for which that
-// timer was requested. In the past, the Refreshable believed that the refused
-// timer was armed, and the reader waited forever.
+// Regression test: the executor refuses the timer for an attempt's timeout, and
+// then recovers. The attempt fails, and its backoff ends at the moment of that
+// timeout. In the past, the Refreshable believed that the refused timer was
+// armed, and the reader waited forever.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);

@@ -82,8 +82,9 @@ TEST_F(RejectingReadTest, A7ALaterTokenIsReturnedAtOnce) {
   EXPECT_EQ(source_.call_count(), 1u);
 }
 
-// A read may reject a generation that is not published yet. It is then an
-// ordinary read, even if that generation is published while it waits.
+// A read that rejects a generation before its publication is an ordinary read.
+// It stays an ordinary read if the generation is published while the read
+// waits.
 TEST_F(RejectingReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   AdvanceTo(absl::Seconds(80));
   token_->GetAsync(Rejecting(2), Note());
@@ -103,10 +104,10 @@ TEST_F(RejectingReadTest, A8ManyRejectedTogetherShareOneAttempt) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// A rejecting read joins an attempt that started for another reason and so was
-// not told of the rejection. The attempt brings the rejected token again, which
-// is published as generation 2. The read does not accept it, and starts an
-// attempt that is told that generation 2 is rejected.
+// A rejecting read joins a running attempt that was not told of the rejection.
+// The attempt brings the rejected token's bytes again, and they are published
+// as generation 2. The read does not accept generation 2. It starts an attempt
+// that is told that generation 2 was rejected.
 TEST_F(RejectingReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_TRUE(token_->Get().ok());
@@ -238,9 +239,9 @@ TEST_F(RejectingReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
   EXPECT_EQ(lease->token().value, 2);
 }
 
-// The token is stale, and the source returns the same bytes, like a file that
-// was not rotated. The bytes become a new generation. But a read that rejected
-// the old generation is not served the new one.
+// Generation 1 was rejected and has become stale. The source returns its bytes
+// again, and they are published as generation 2. A read that rejects generation
+// 1 is not served generation 2.
 TEST_F(RejectingReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));
@@ -271,8 +272,8 @@ TEST_F(RejectingReadTest, E1DestroyedWhileARejectingReadWaits) {
   EXPECT_THAT(outcomes_[0], FailsWith(absl::StatusCode::kCancelled));
 }
 
-// After an invalidation, the source has nothing but the withdrawn token.
-// `Reset` allows that token to be published again.
+// The source returns the invalidated token again and again. `Reset` allows that
+// token to be published.
 TEST_F(RejectingReadTest, A1ResetLetsTheSameTokenBePublishedAgain) {
   AdvanceTo(absl::Seconds(60));
   source_.Always("t1", absl::Seconds(100));

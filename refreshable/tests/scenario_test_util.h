@@ -29,7 +29,7 @@ class ScenarioTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // A nanosecond, for looking just before and at a moment.
+  // The smallest step of time in these tests.
   static constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
   std::unique_ptr<Token> Make(RefreshPolicy policy = ExactPolicy()) {
@@ -47,7 +47,7 @@ class ScenarioTest : public testing::Test {
     return token;
   }
 
-  // Returns a callback that adds its outcome to `outcomes_`.
+  // Returns a callback that adds the result of a read to `outcomes_`.
   Token::Callback Note() {
     return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
   }

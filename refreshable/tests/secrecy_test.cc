@@ -32,8 +32,8 @@ namespace {
 
 using ::refreshable_testing::ScriptedSource;
 
-// The mark as text, and as hexadecimal digits. GoogleTest dumps raw bytes as
-// such digits with separators, like "74-6F 6B-2D ...".
+// The mark as text and in hexadecimal. GoogleTest prints raw bytes in
+// hexadecimal with separators, like "74-6F 6B-2D ...".
 constexpr absl::string_view kMark = "tok-7f3a9";
 constexpr absl::string_view kHexMark = "746F6B2D3766336139";
 
@@ -45,7 +45,7 @@ bool IsMarked(absl::string_view printed) {
              std::string::npos;
 }
 
-// A token that stores its bytes inline and has neither printer nor equality.
+// A token that stores its bytes inline. It has no printer and no operator==.
 struct BareToken {
   explicit BareToken(absl::string_view text) {
     text.copy(bytes.data(), bytes.size());
@@ -125,7 +125,7 @@ class SecrecyTest : public testing::Test {
   static Credential<Token> Marked(Expiry expiry = Expiry::In(absl::Hours(1))) {
     return Credential<Token>(Token(kMark), expiry);
   }
-  // Returns a marked token that differs from the earlier ones.
+  // Returns a marked token that differs from all earlier tokens.
   Credential<Token> MarkedAnew() {
     return Credential<Token>(Token(absl::StrCat(kMark, "-", ++serial_)),
                              Expiry::In(absl::Hours(1)));

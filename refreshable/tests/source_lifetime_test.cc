@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E7: who owns the source, and on which thread it is destroyed.
-// In all tests but one, the source answers on an I/O thread of its own, which
-// its destructor joins. A thread cannot join itself, so that source must not be
-// destroyed on its I/O thread.
+// In all tests but one, the source is an IoSource: it answers on an I/O thread,
+// and its destructor joins that thread. A thread cannot join itself. So an
+// IoSource must not be destroyed on its I/O thread.
 
 #include <atomic>
 #include <deque>
@@ -53,9 +53,8 @@ struct Server {
   std::thread::id io_thread;
 };
 
-// A source with an I/O thread, which answers each call once the server is open.
-// The destructor makes that thread drop the unanswered calls and end, and joins
-// it.
+// A source whose I/O thread answers the calls when the server is open. The
+// destructor ends and joins that thread. Unanswered calls are then dropped.
 class IoSource final : public TokenSource<std::string> {
  public:
   explicit IoSource(Server* server)
@@ -116,12 +115,13 @@ void AwaitEnd(Strings* token, Server& server) {
 
 class SourceLifetimeTest : public ::testing::Test {
  protected:
-  // The number of members of `Options` that the library may call inside `done`.
+  // The number of functions that `EndingIn` can select.
   static constexpr int kPlaces = 4;
 
-  // Returns options in which one of those members calls `end`. `place`
-  // selects it: 0 is the hook, 1 the observer, 2 `classify`, 3 `same_token`.
-  // For 2, sets the answer of `server_` to a failure.
+  // Returns options in which one function calls `end`. The library calls that
+  // function inside `done`. `place` selects the function: 0 is the hook, 1 the
+  // observer, 2 `classify`, 3 `same_token`. If `place` is 2, the answer of
+  // `server_` becomes a failure.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -275,9 +275,8 @@ TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// A call that is not answered yet does not keep the source alive. In the past,
-// each `done` shared ownership of the source, and the last one destroyed it on
-// the source's own I/O thread.
+// Regression test: in the past, each `done` shared ownership of the source, and
+// the last `done` destroyed the source on its I/O thread.
 TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   Make({&executor_});
   std::atomic<int> ended{0};
@@ -294,7 +293,6 @@ TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   EXPECT_EQ(ended, 1);
 }
 
-// A thread that is inside `Fetch` keeps the source alive.
 TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   absl::Notification inside, ended, destroyed;
   struct Witness {
@@ -319,10 +317,11 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// Inside `done`, the I/O thread of a source calls `Fetch` of a wrapper that
-// owns the source. Before that `Fetch` returns, the Refreshables of the source
-// and of the wrapper are destroyed, so the I/O thread is the source's last
-// owner. It must not destroy the source, because it is still inside `done`.
+// `Wrapper` is a source that owns the IoSource. Inside `done`, the I/O thread
+// of the IoSource calls `Wrapper::Fetch`. Before `Fetch` returns, both
+// Refreshables are destroyed. So the I/O thread is the last owner of the
+// IoSource. It must not destroy the IoSource, because it is still inside
+// `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

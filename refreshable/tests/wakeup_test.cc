@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of which blocked threads are woken, and when. They count how often each
-// thread reads the clock. A thread that is woken before its read has ended
-// reads the clock; one that is woken because its read has ended does not.
+// thread reads the clock. If a thread is woken before its read has ended, the
+// thread reads the clock. If it is woken because its read has ended, it does
+// not.
 
 #include <atomic>
 #include <memory>
@@ -32,8 +33,9 @@ using lifecycle_testing::Strings;
 // A thread that makes one blocking read.
 struct Reader {
   std::thread thread;
-  bool in_executor_thread = false;  // What InExecutorThread returns on it.
-  std::atomic<int> readings{0};     // How often the thread has read the clock.
+  // What InExecutorThread returns on this thread.
+  bool in_executor_thread = false;
+  std::atomic<int> readings{0};  // How often the thread has read the clock.
   std::atomic<bool> ended{false};
   absl::Status status;
 };
@@ -77,11 +79,11 @@ class CountingExecutor final : public Executor {
 
 class WakeupTest : public ::testing::Test {
  protected:
-  // The number of times that a thread reads the clock until it waits: once to
-  // find out whether there is a usable token, and once just before it waits.
+  // How often a thread reads the clock before it waits: once to find out
+  // whether there is a usable token, and once just before it waits.
   static constexpr int kBegin = 2;
-  // The same if the executor refuses timers. The thread then also reads the
-  // clock six times while it tries to arm the timer.
+  // The same number if the executor refuses timers. The thread reads the clock
+  // six more times while it tries to arm the timer.
   static constexpr int kBeginWithoutTimer = 8;
 
   WakeupTest() {
@@ -96,8 +98,8 @@ class WakeupTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Starts a thread that makes a read with `options`. Returns once the read
-  // waits; by then the thread has read the clock `readings` times.
+  // Starts a thread that makes a read with `options`. Returns when the read
+  // waits. `readings` says how often the thread reads the clock before that.
   // `in_executor_thread` is what InExecutorThread returns on the thread.
   Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false,
                 int readings = kBegin) {
@@ -124,9 +126,8 @@ class WakeupTest : public ::testing::Test {
     ASSERT_EQ(held_->calls(), 1u);
   }
 
-  // Returns how many readers have read the clock since they began to wait. One
-  // of them is not counted: the thread that reads the clock every second on
-  // behalf of all.
+  // Returns how many readers have read the clock since they began to wait.
+  // Does not count the reader that reads the clock every second for all.
   int Woken() const {
     int woken = 0;
     for (auto& reader : readers_) woken += reader->readings > kBegin;
@@ -167,9 +168,9 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   for (int i = 0; i < 4; ++i) Begin({});
   for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
-    // Call `i` of the source has been made already: call 0 by the task of its
-    // attempt, each later one by a blocked thread. The task of a later call's
-    // attempt is still queued; it runs here and does nothing.
+    // Call `i` of the source has already been made. If `i` is not 0, a blocked
+    // thread has made the call, and the task of that attempt is still queued.
+    // The task runs here and does nothing.
     executor_.base.RunUntilIdle();
     held_->Answer(i, absl::UnavailableError("down"));
     // Runs only the timer, which queues the next attempt. A blocked thread with
@@ -180,8 +181,8 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   }
   held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
-  // `Woken` does not count the thread that looks at the clock. Of the others at
-  // most one, a thread of the executor, was woken before its read had ended.
+  // At most one thread, a thread of the executor, was woken before its read had
+  // ended.
   EXPECT_LE(Woken(), 1);
 }
 
@@ -203,8 +204,8 @@ TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   EXPECT_TRUE(readers_[2]->status.ok());
 }
 
-// One thread looks at the clock every second for all. If its own deadline
-// passes, another one takes its place.
+// One thread looks at the clock every second for all. If the deadline of that
+// thread passes, another thread takes its place.
 TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   BeginFlight();
   Reader& first = Begin({absl::Minutes(30)});
@@ -240,9 +241,9 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
 }
 
 // If there is no timer, the thread that looks at the clock every second also
-// ends an attempt that takes too long. In the past, a thread that had looked
-// woke another one to take over. That one looked at once and woke the next, and
-// so on without end.
+// ends an attempt that takes too long. Regression test: in the past, each
+// thread that had looked woke another thread, which looked at once. This went
+// on without end.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();

@@ -16,10 +16,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Simulates a wall clock that is set back by two hours during a wait. This
-// function replaces the C library's. With it, the process reads the time before
-// the step, which is two hours ahead of the kernel's. The kernel, which ends
-// the wait, goes by the time after the step.
+// Simulates that the wall clock is set back by two hours while a thread waits.
+// This function replaces the C library's function. The process reads a wall
+// time that is two hours ahead of the kernel's, as if before the step. The
+// kernel, which ends the wait, goes by its own wall time, as if after the step.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
@@ -30,9 +30,8 @@ extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
 namespace refreshable {
 namespace {
 
-// Regression test: in the past, a wait followed the wall clock and became
-// longer by as much as the clock was set back. In this test it would take two
-// hours.
+// Regression test: in the past, a wait went by the wall clock. If the clock was
+// set back by two hours, the wait became two hours longer.
 TEST(WallStepTest, R6ABlockedReaderEndsInTimeThoughTheClockIsSetBack) {
   ThreadExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();

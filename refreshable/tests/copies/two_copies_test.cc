@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of the clauses E1, E4, R1 and R12 in a process that has several copies
-// of the library. In the past, the copies shared nothing but the data that a
-// thread keeps about itself, and so a token was freed while a lease of it was
-// held.
+// of the library. In the past, a token was freed while a lease of it was held.
 //
-// Each plug-in contains a copy. The program itself contains another if
+// Each plug-in contains a copy. The program itself also contains a copy if
 // REFRESHABLE_HOST_HAS_A_COPY is defined.
 //
 // The arguments are the files of the plug-ins. Some plug-ins use the hazard
-// domain alone, some the whole library. Each case loads its plug-ins in a
+// domain alone, others use the whole library. Each case loads its plug-ins in a
 // process of its own.
 
 #include <dlfcn.h>
@@ -33,11 +31,11 @@
 namespace refreshable {
 namespace {
 
-// A plug-in: its name, and the paths `first` and `second` of two copies of its
-// file, because a process can load one file only once.
+// A plug-in: its name, and the paths of two copies of its file. (A process can
+// load a file only once.)
 struct Plugin {
-  // Returns whether this stands for the library's copy in the program itself,
-  // for which nothing is loaded.
+  // Returns whether this is not a plug-in, but stands for the copy of the
+  // library in the program itself.
   bool host() const { return first.empty(); }
   bool Has(const char* part) const {
     return name.find(part) != std::string::npos;
@@ -80,9 +78,9 @@ bool failed = false;
     }                                                                 \
   } while (false)
 
-// Runs `body` in a child process. Returns 0 if every CHECK_THAT held, another
-// exit code if one failed or a plug-in could not be loaded, and -1 if a signal
-// ended the process.
+// Runs `body` in a child process. Returns 0 if every CHECK_THAT held. Returns
+// another exit code if a CHECK_THAT failed or a plug-in could not be loaded,
+// and -1 if a signal ended the process.
 int ExitCodeOfChild(const std::function<void()>& body) {
   const pid_t child = fork();
   if (child == 0) {
@@ -198,10 +196,10 @@ constexpr Flags kFlags[] = {
 };
 
 // Runs `body` in a child process for each entry of `kFlags` and each ordered
-// pair of plug-ins that use the same part of the library, a plug-in with itself
-// included. If the program has a copy of its own, each pair is that copy and a
-// plug-in. A pair that uses the hazard domain alone runs twice: the second time
-// as if there were no membarrier(2).
+// pair of plug-ins. Both plug-ins of a pair use the same part of the library,
+// and may be the same plug-in. But if the program has a copy of its own, a pair
+// is that copy and a plug-in. Pairs that use the hazard domain alone run twice,
+// the second time as if there were no membarrier(2).
 void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
   for (const Plugin& first : Plugins()) {
     for (const Plugin& second : Plugins()) {
@@ -247,11 +245,11 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
   }
 }
 
-// Under ThreadSanitizer the domains are in symmetric mode. There, reads of a
-// copy that has thread_local are not fast.
+// Under ThreadSanitizer the hazard domains are in symmetric mode. In that mode,
+// reads through a copy that has thread_local are not fast.
 #ifndef ABSL_HAVE_THREAD_SANITIZER
-// Once a thread has read through a copy, its reads through that copy are fast,
-// whatever it does with another copy.
+// After a thread's first read through a copy, its reads through that copy are
+// fast, even if the thread also uses another copy.
 TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
   for (const Flags& flags : kFlags) {
     for (const Plugin& first : Plugins()) {
@@ -318,7 +316,7 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       b->release(a_lease);
       // In the child, leases that the other thread held at the fork are never
       // released, so the number of living tokens is unknown. HoldReplaceRelease
-      // checks only by how much it changes.
+      // checks only how that number changes.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);
@@ -341,11 +339,10 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
 }
 #endif
 
-// Returns whether the loader unloads the plug-in. It never unloads a shared
-// object that defines an STB_GNU_UNIQUE symbol, which exists once in the
-// process. GCC makes such symbols of static variables in inline functions of
-// the standard library and Abseil. In "whole_hidden", a version script makes
-// them local.
+// Returns whether the loader can unload the plug-in. The loader never unloads a
+// shared object that defines an STB_GNU_UNIQUE symbol. GCC makes such symbols
+// of static variables in inline functions of the standard library and Abseil.
+// In "whole_hidden", a version script makes these symbols local.
 bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
 #ifndef __clang__
   if (plugin.whole()) return plugin.Has("whole_hidden");

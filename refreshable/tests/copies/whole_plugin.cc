@@ -20,9 +20,9 @@
 
 namespace refreshable {
 
-// A token that counts its instances. The class has external linkage, as
-// std::string has. So if two plug-ins instantiate a template of the library for
-// it, the dynamic loader may make both use the same instantiation.
+// A token that counts its instances. The class has external linkage, like
+// std::string. So if two plug-ins instantiate a template of the library for
+// PluginToken, the dynamic loader may make both use the same instantiation.
 class PluginToken {
  public:
   explicit PluginToken(std::atomic<int>* alive) : alive_(alive) { ++*alive_; }
@@ -79,10 +79,10 @@ class Whole {
   }
 
  private:
-  // Waits until there is a token, and until the previous one is freed (unless a
-  // lease keeps it), so that the number of living tokens is exact. The thread
-  // that fetched the token frees the previous one before it runs the task
-  // below.
+  // Waits until there is a token, and until the previous token is freed or only
+  // a lease keeps it. Afterwards the number of living tokens is exact. The
+  // thread that fetched the token frees the previous token before it runs the
+  // task below.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;
@@ -129,9 +129,8 @@ constexpr PluginApi kApi = {
 
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
-    // A thread that has read through this copy keeps the shared object loaded
-    // until the thread ends. Therefore a thread that ends at once makes the
-    // first read.
+    // A thread that ends at once makes the first read. Otherwise the thread
+    // would keep the shared object loaded.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }
   return &refreshable::kApi;

@@ -42,8 +42,8 @@ void StaleAttempt(World& world) {
   world.RunUntilIdle();
 }
 
-// Returns a function that publishes a token, makes a rejecting read when the
-// token is `since` old, and starts the attempt to replace the token.
+// Returns a function that publishes a token, lets `since` pass, makes a
+// rejecting read, and runs it until it waits for the source.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
     Held(since)(world);
@@ -76,9 +76,9 @@ std::vector<NamedScenario> Make() {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
   };
-  // Adds a scenario of rejecting reads. Such a scenario has many steps to
-  // choose from, so it is explored to a smaller depth. That suffices, because
-  // faults of rejecting reads appear after few steps.
+  // Adds a scenario of rejecting reads. It has many steps to choose from, so it
+  // is explored to a smaller depth. Faults of rejecting reads appear after few
+  // steps.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;

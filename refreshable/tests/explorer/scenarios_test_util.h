@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The scenarios for the schedule explorer. schedule_test explores them in the
-// library itself, and explorer_mutants_test in copies with planted faults.
+// library itself. explorer_mutants_test explores them in copies of the library
+// with planted faults.
 
 #ifndef REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_

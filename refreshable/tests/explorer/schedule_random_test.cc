@@ -3,10 +3,10 @@
 // Explores random scenarios, each in every schedule of a few steps. The
 // policies, steps and answers are drawn from a seed.
 //
-// To run more, other or deeper scenarios, pass for example `--config=deep
-// --test_arg=--scenarios=1000 --test_arg=--seed=7 --test_arg=--depth=6`, where
-// `--config=deep` turns on optimization. If a scenario fails, the test prints
-// the arguments that run it again.
+// To explore more or other scenarios, or longer schedules, pass for example
+// `--config=deep --test_arg=--scenarios=1000 --test_arg=--seed=7
+// --test_arg=--depth=6`. (`--config=deep` turns on optimization.) If a scenario
+// fails, the test prints the arguments that run the scenario again.
 
 #include <cstdint>
 #include <functional>
@@ -93,7 +93,7 @@ class Draw {
   int OneOf(int n) {
     return static_cast<int>(random_() % static_cast<uint64_t>(n));
   }
-  // Returns true in one case out of `of`.
+  // Returns true with a probability of 1 in `of`.
   bool Sometimes(int of) { return OneOf(of) == 0; }
 
   RefreshPolicy Policy() {
@@ -217,8 +217,8 @@ TEST(ScheduleRandomTest, T4EveryOrderOfScenariosDrawnByASeed) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // Turns off Abseil's deadlock detection, because it can find nothing in a
-  // program with one thread and would take a fifth of the running time.
+  // Turns off Abseil's deadlock detection. It would take a fifth of the running
+  // time, and finds nothing in a program with one thread.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

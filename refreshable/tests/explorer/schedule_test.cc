@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every scenario in every schedule, that is, in every order in which its
-// steps can happen. A schedule has a limited number of steps, the depth: the
-// scenario's own or `kMost`, whichever is smaller. To set another depth, pass
-// for example `--config=deep --test_arg=--depth=8`, where `--config=deep` turns
-// on optimization.
+// Runs every scenario in every schedule. A schedule is an order in which the
+// scenario's steps can happen. It has at most as many steps as the scenario's
+// depth or `kMost`, whichever is smaller. To set another depth, pass for
+// example `--config=deep --test_arg=--depth=8`. (`--config=deep` turns on
+// optimization.)
 //
-// If a schedule reaches a state that an earlier one has reached, the two are
-// merged: only the earlier one is continued. As a check, in one merge of 16 the
-// later schedule is also continued, by each step that can happen next.
+// If a schedule reaches a state that an earlier schedule has reached, the two
+// are merged: only the earlier schedule is continued. As a check, one merge in
+// 16 also continues the later schedule by each step that can happen next.
 // `--test_arg=--recheck=1` checks every merge.
 
 #include <algorithm>
@@ -57,8 +57,8 @@ INSTANTIATE_TEST_SUITE_P(All, ScheduleTest, testing::ValuesIn(Scenarios()),
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // Turns off Abseil's deadlock detection, because it can find nothing in a
-  // program with one thread and would take a fifth of the running time.
+  // Turns off Abseil's deadlock detection. It would take a fifth of the running
+  // time, and finds nothing in a program with one thread.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 in a program that refreshes and forks before main, perhaps
-// before the library's variables are initialized. In the past, the library had
-// not registered its fork handlers by then, and the child waited for threads
-// that exist only in the parent. The sanitizers do not run this test, because
-// the parent has threads when it forks.
+// A test of clause E4 in a program that refreshes and forks before main(),
+// perhaps before the library's variables are initialized. In the past, the
+// library had not registered its fork handlers by then, and the child waited
+// for threads that exist only in the parent. This test does not run under
+// sanitizers, because the parent has threads when it forks.
 
 #include <sys/wait.h>
 #include <unistd.h>

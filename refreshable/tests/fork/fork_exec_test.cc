@@ -5,9 +5,9 @@
 // another program.
 //
 // Without NDEBUG, absl::Mutex records each acquisition under an internal lock.
-// If a thread of the parent holds that lock at the fork, a child that uses a
-// mutex waits for it forever. (With NDEBUG there is no such lock, and these
-// tests find nothing.)
+// If a thread of the parent holds the internal lock at the fork, a child that
+// uses a mutex hangs. With NDEBUG there is no internal lock, and these tests
+// find nothing.
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -32,9 +32,9 @@ namespace {
 
 constexpr unsigned int kTimeoutSeconds = 20;
 
-// Returns whether the child ends with success; a child that hangs is killed.
-// (The child cannot set an alarm itself, because it might hang before fork()
-// returns in it.)
+// Waits until the child ends, and returns whether it ended with success. Kills
+// a child that hangs. (The child does not set the alarm itself, because it
+// might hang before fork() returns in it.)
 bool EndsWell(pid_t child) {
   alarm(kTimeoutSeconds);
   int status = 0;
@@ -47,11 +47,12 @@ bool EndsWell(pid_t child) {
 }
 
 // Forks up to `forks` children, one after the other, while two threads lock and
-// unlock mutexes. Each child calls `holds`, and ends well if that returns true.
-// Stops at the first child that does not end well. Returns how many did.
+// unlock mutexes. Each child calls `holds`, and ends with success if `holds`
+// returns true. Stops at the first child that does not end with success.
+// Returns the number of children that did.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
-  interrupt.sa_handler = [](int) {};  // With this, SIGALRM interrupts waitpid.
+  interrupt.sa_handler = [](int) {};  // So that SIGALRM interrupts waitpid.
   EXPECT_EQ(sigaction(SIGALRM, &interrupt, nullptr), 0);
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;

@@ -99,8 +99,7 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
       }),
       {executor.get(), policy});
   std::atomic<bool> stop{false};
-  // The first fork waits for `started`: until every thread has made each of its
-  // calls once.
+  // The first fork waits until every thread has made each of its calls once.
   constexpr int kReaders = 3;
   absl::BlockingCounter started(kReaders);
   std::vector<std::thread> readers;
@@ -134,7 +133,7 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   for (std::thread& reader : readers) reader.join();
 }
 
-// A gate that blocks the first thread that enters it, until it is opened.
+// A gate that blocks the first thread that enters, until the gate is opened.
 class Gate {
  public:
   // Opens the gate, and waits until the thread that `Hold` started has ended.
@@ -225,8 +224,8 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
 }
 
 // Regression test: in the past, the child kept the parent's record of which
-// threads were inside an attempt. If a new thread of the child got the id of
-// such a thread, its read failed, as if it had to wait for its own attempt.
+// threads were inside an attempt. If a new thread of the child had the same id
+// as a recorded thread, its read failed, as if it were made inside the attempt.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;
@@ -285,9 +284,10 @@ TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   EXPECT_EQ(held, 300);
 }
 
-// A read on a thread of the executor runs the attempt itself, and the source
-// forks inside that attempt. The child no longer counts the read as waiting, so
-// the read must end by its timeout. In the past, the child crashed.
+// Regression test: a read on a thread of the executor runs the attempt itself,
+// and the source forks inside that attempt. The child no longer counts the read
+// as waiting, so the read must end by its timeout. In the past, the child
+// crashed.
 TEST(ForkStressTest, E4AReadWhoseOwnAttemptForksEndsInTheChild) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;

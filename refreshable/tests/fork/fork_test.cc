@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4: the child of a fork() can read. In these tests the parent
-// has only one thread, because otherwise the child's allocator might not work
-// under AddressSanitizer. The tests with more threads are in
-// fork_stress_test.cc.
+// has only one thread. With more threads, the child's allocator might not work
+// under AddressSanitizer. Tests with more threads are in fork_stress_test.cc.
 
 #include <unistd.h>
 
@@ -35,9 +34,10 @@ using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
-// A refresh that runs at the fork goes on only in the parent. In the past, the
-// child's reads behaved as if that refresh ran in the child: until the token
-// had expired, they started no refresh and armed no timer.
+// Regression test: a refresh that runs at the fork goes on only in the parent.
+// In the past, the child's reads behaved as if the refresh also ran in the
+// child: they started no refresh and armed no timer until the token had
+// expired.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -140,9 +140,9 @@ int64_t CountedInChild(Function count) {
   return counted;
 }
 
-// Without a `jitter_seed`, each child draws jitter of its own. (In the past,
-// all children of a parent drew the same, and so refreshed at the same time.)
-// With a seed, all of them draw the same.
+// Without a `jitter_seed`, each child draws different jitter. With a
+// `jitter_seed`, all children draw the same jitter. In the past, all children
+// always drew the same jitter, and so refreshed at the same time.
 TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   for (const bool seeded : {false, true}) {
     ManualExecutor executor;
@@ -189,8 +189,8 @@ TEST(ForkTest, E4TheErrorsOfTheChildNameItsOwnNextAttempt) {
   }));
 }
 
-// A probe (B7) of the parent is running at the fork. In the past, the child
-// delayed its own probe as if it had made the parent's probe itself.
+// Regression test: a probe (B7) of the parent is running at the fork. In the
+// past, the child delayed its own probe, as if the child had just made a probe.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();

@@ -135,8 +135,8 @@ TEST_F(ColonyParityTest, L6RetryAfterReplacesTheComputedWait) {
 
 TEST_F(ColonyParityTest, L6RetryAfterAsADate) {
   const auto token = Make(ColonyPolicy());
-  // The server's clock is wrong by years. Only the difference of its own two
-  // dates counts.
+  // The server's clock is wrong by years. Only the difference between the two
+  // dates in its answer counts.
   source_.Answer(Http(503, {{"Date", "Sun, 06 Nov 1994 08:49:37 GMT"},
                             {"Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"}}));
   source_.Answer("t1", absl::Hours(1));

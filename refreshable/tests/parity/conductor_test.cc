@@ -38,9 +38,9 @@ using ::testing::Not;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-// Returns a policy under which a read makes at most one attempt. After each of
-// the first four consecutive failures, the next attempt may start 2, 4, 8 and
-// 16 s after the start of the failed one. The fifth is fatal.
+// Returns a policy under which a read makes at most one attempt. After the
+// first four consecutive failures, the next attempt may start 2, 4, 8 and 16 s
+// after the start of the failed attempt. The fifth failure is fatal.
 RefreshPolicy ConductorPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -82,9 +82,9 @@ class ConductorParityTest : public OutageTest {
     return token;
   }
 
-  // Returns the outcome of a CallWithToken to a server that answers `rejected`
-  // to the tokens in `bad` and 200 to others. The status is -1 if the call got
-  // no answer from the server.
+  // Calls a server with CallWithToken, and returns the outcome. The server
+  // answers `rejected` to the tokens in `bad`, and 200 to all other tokens. The
+  // status is -1 if the server gave no answer.
   Response CallServer(Token& token, std::vector<std::string> bad,
                       Response rejected) {
     const auto response = CallWithToken(
@@ -336,8 +336,8 @@ TEST_P(ConductorStartParityTest, C8FatalStaysAvailable) {
   EXPECT_THAT(readers.served_at(), Each(302));
 }
 
-// An endpoint that starts within 30 s answers the fifth attempt, if not an
-// earlier one. So no failure is fatal.
+// The fifth attempt starts at 30 s. If the endpoint is up by then, no failure
+// is fatal.
 TEST_P(ConductorStartParityTest, C8AQuickServerIsMetBeforeAnythingIsFatal) {
   EndpointIsDown(absl::UnavailableError("connection refused"),
                  absl::Seconds(20));

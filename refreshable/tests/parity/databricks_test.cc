@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests that this library behaves as the Databricks Python SDK, on which it is
-// modelled, but without the known faults of that SDK. They use the public API
-// on a ManualExecutor. The name of each test begins with the number, D1 to D9,
-// of the property that it tests. Properties of other systems, C1 to C8 and L1
-// to L8, are tested in conductor_test.cc and colony_test.cc.
+// Tests that this library behaves as the Databricks Python SDK, but without the
+// known faults of that SDK. They use the public API on a ManualExecutor. The
+// name of each test begins with the number, D1 to D9, of the property that it
+// tests. Properties of other systems, C1 to C8 and L1 to L8, are tested in
+// conductor_test.cc and colony_test.cc.
 
 #include <cstddef>
 #include <optional>
@@ -67,8 +67,8 @@ TEST_F(DatabricksParityTest, D1ExpiredOnceExpiryLessTheMarginHasPassed) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// At a moment when the token is both stale and expired, it counts as expired:
-// the read waits for a new token instead of returning the old one.
+// Here a token becomes stale and expired at the same moment. It counts as
+// expired: the read waits for a new token.
 TEST_F(DatabricksParityTest, D1ExpiryIsJudgedBeforeStaleness) {
   RefreshPolicy policy;
   policy.expiry_margin = absl::Seconds(40);
@@ -264,8 +264,8 @@ TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
   EXPECT_EQ(token->health().failures, 0);
   EXPECT_EQ(token->stats().attempts_failed, 0);
   EXPECT_EQ(token->stats().attempts_discarded, 1);
-  // "t2" becomes stale now. If the failure had begun a cooldown, it would still
-  // last, and the read would start no refresh.
+  // A second later "t2" is stale. If the failure had begun a cooldown, the
+  // cooldown would still last, and the read would start no refresh.
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
   EXPECT_EQ(Submissions(), 1u);

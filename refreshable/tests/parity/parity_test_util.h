@@ -36,10 +36,10 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // A number of readers that need no threads. Each reads without a timeout, and
-  // again `pause` after each read has ended, until a read ends with CANCELLED.
-  // Time must not advance after a Readers is destroyed, because a pending timer
-  // would use it.
+  // Readers that need no threads. Each reader reads without a timeout. When a
+  // read has ended, the reader waits for `pause` and reads again. It stops when
+  // a read ends with CANCELLED. Time must not advance after a Readers is
+  // destroyed, because pending timers would use the Readers.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)
@@ -47,7 +47,8 @@ class OutageTest : public testing::Test {
       for (int i = 0; i < count; ++i) Read(i);
     }
 
-    // Returns when each reader first got a token, in seconds; -1 if never.
+    // Returns the time at which each reader first got a token, in seconds. The
+    // time is -1 if the reader got no token.
     const std::vector<double>& served_at() const { return served_at_; }
     // These return the number of reads that ended with an error other than
     // CANCELLED, and the last such error.

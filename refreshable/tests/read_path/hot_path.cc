@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One read, compiled as in a user's program, for hot_path_test.sh to examine.
+// hot_path_test.sh examines the machine code of HotPathRead, a read that is
+// compiled as in a user's program.
 
 #include <atomic>
 #include <string>

@@ -100,9 +100,9 @@ class IdleExecutor final : public Executor {
 
 struct Node final : internal::HazardNode {};
 
-// Returns whether the inlined part of a read succeeds on this thread. It cannot
+// Returns whether the inlined part of a read succeeds on this thread. (It fails
 // if the program and the library use different variables for the thread's
-// slots. In symmetric mode, and without thread-local variables, returns true
+// slots.) In symmetric mode, and without thread-local variables, returns true
 // without a check. The thread must have read before, and must hold no lease.
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -170,10 +170,10 @@ class ReadOnlyMemoryTest : public testing::Test {
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
-        // This read acquires the thread's slots, if it has slots of its own.
-        // The release of its lease may cause a scan of the hazard domain, on
-        // this thread or another, and a scan may allocate. So each thread
-        // counts its allocations only after all threads have made this read.
+        // This read acquires the thread's slots. The release of its lease may
+        // cause a scan of the hazard domain on this or another thread, and a
+        // scan may allocate. So each thread counts its allocations only after
+        // all threads have made this first read.
         const bool first = refreshable_->Get().ok();
         ++started;
         while (started < 4) std::this_thread::yield();
@@ -232,8 +232,8 @@ TEST_F(ReadOnlyMemoryTest, R1AFreshReadInVirtualTimeWritesToNothingShared) {
   End();
 }
 
-// The first stale read starts a refresh, which remains in progress, so the
-// reads of the four threads start no other.
+// The first stale read starts a refresh, which stays in progress. So the reads
+// of the four threads start no refresh.
 TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   Build<ManualExecutor>(RefreshPolicy());
   static_cast<ManualExecutor&>(*executor_).Suspend(absl::Minutes(50));
@@ -255,8 +255,8 @@ TEST_F(ReadOnlyMemoryTest, ACallThatDoesWriteIsAFault) {
   Build<IdleExecutor>(RefreshPolicy());
   EXPECT_DEATH(
       {
-        // The fork() of the death test also writes to these pages, so they are
-        // protected only after it.
+        // The fork() of the death test also writes to these pages. So the pages
+        // are protected only after the fork().
         Protect(PROT_READ);
         refreshable_->Reset();
       },

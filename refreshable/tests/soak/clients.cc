@@ -62,8 +62,8 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
-      // With so high a limit, no outage lasts until refreshing is exhausted, so
-      // the Refreshable keeps backing off.
+      // No outage causes so many failures. So refreshing is never exhausted,
+      // and the Refreshable keeps backing off.
       policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
@@ -205,8 +205,8 @@ void Client::Sweep(size_t at_most) {
     if (pending_.size() <= at_most) return;
     // A callback that the executor refused may run only in the next operation
     // on its Refreshable. So if every read must end (`at_most` is 0), this loop
-    // also resets each Refreshable. In that case it sleeps for longer, so that
-    // the resets of all threads together do not delay the executor.
+    // also resets each Refreshable. The loop then sleeps longer, because many
+    // resets would delay the executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
@@ -394,9 +394,9 @@ void Client::EndUnderBlockedReaders() {
       ++left;
     });
   }
-  // Waits until every read has either ended or begun to wait. The ended reads
-  // are counted before the waiting ones; in the other order, a read that ended
-  // meanwhile would be counted twice.
+  // Waits until every read has either ended or begun to wait. Counts the ended
+  // reads before the waiting reads. In the other order, a read that ended in
+  // between would be counted twice.
   for (;;) {
     int64_t there = left;
     for (const auto& read : reads) there += read->gone();
@@ -429,7 +429,7 @@ void Client::EndInHook() {
   auto ended = std::make_shared<absl::Notification>();
   Instance::Config config = LifeConfig();
   // Only one refresh is requested, and the hook runs only if that refresh
-  // succeeds. So its attempts get much time.
+  // succeeds. So its attempts get a long timeout.
   config.policy.attempt_timeout = absl::Seconds(10);
   config.hook = [life, ended] {
     if (*life == nullptr) return;

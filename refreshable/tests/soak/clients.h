@@ -30,8 +30,9 @@ class Exchange {
  public:
   static constexpr size_t kPlaces = 48;
 
-  // Swaps `lease` with the one stored at `place` (modulo kPlaces), and then
-  // checks that the token of `lease` is intact. Either lease may be empty.
+  // Swaps `lease` with the lease stored at `place` (modulo kPlaces). Then
+  // checks that the token of the new `lease` is intact. Either lease may be
+  // empty.
   void Swap(size_t place, std::optional<TokenLease>& lease);
   void Clear();
 
@@ -73,7 +74,7 @@ struct World {
 };
 
 // Returns a policy under which an attempt times out after 40 ms, and a computed
-// wait (B1) is at most 160 ms. `kind` modulo 6 selects a variant of it.
+// wait (B1) is at most 160 ms. `kind` modulo 6 selects a variant of the policy.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
 // The work of one of the soak's threads.

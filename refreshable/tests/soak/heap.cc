@@ -30,10 +30,10 @@ int64_t HeapBytes() {
 namespace refreshable_soak {
 namespace {
 
-// One of several counts of allocated bytes, whose sum is the number of bytes in
-// use. Each thread always adds to the same count, and few threads share one, so
-// threads rarely wait for each other. A count may be negative, because its
-// threads may free what other threads allocated.
+// A part of the number of bytes in use. The sum of all counts is that number.
+// Each thread always adds to the same count. Few threads share a count, so
+// threads rarely wait for each other. A count may be negative, because a thread
+// may free what another thread allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};
 };

@@ -11,8 +11,8 @@ namespace refreshable_soak {
 
 // Returns the number of bytes that were allocated with `new` and not freed with
 // `delete`, or the figure that a sanitizer reports. Returns -1 if neither is
-// known. The figures of malloc itself cannot be used, because they include its
-// per-thread caches, which grow for minutes.
+// known. The figures of malloc itself cannot be used: they include per-thread
+// caches, which grow for minutes.
 int64_t HeapBytes();
 
 }  // namespace refreshable_soak

@@ -151,8 +151,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token was published at `published` or earlier. So its real lifetime
-    // and its real margin are at least as long as those computed here.
+    // The token was published at `published` or earlier. So its real end may be
+    // earlier than this `end`, but not later.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
@@ -170,7 +170,7 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   bool fits = false;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
-      // If the error is not that of an attempt, the read's own timeout must
+      // If the error does not come from an attempt, the read's own timeout must
       // have passed.
       fits = explained ||
              SystemClock::Get().Now().boot >= before.now.boot + timeout;
@@ -185,7 +185,7 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
       fits = where == Where::kAtTheEnd;
       break;
     case absl::StatusCode::kUnavailable:
-      fits = true;  // The source, the executor or TryGet may say so.
+      fits = true;  // The source, the executor or TryGet may cause it.
       break;
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kInternal:
@@ -212,7 +212,7 @@ void Checks::Published(const TokenLease& lease) {
   NoteChange({lease.generation().value(), lease.token().made(),
               lease.token().asked()});
   // Install publishes only tokens with new ids. So a token with the id of the
-  // withdrawn one came from the source.
+  // withdrawn token came from the source.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
     Wrong("F5", "the token that was rejected was published again");

@@ -42,11 +42,11 @@ struct Totals {
 
 // Checks from outside that one Refreshable keeps its promises. Thread-safe.
 //
-// The outcome of each read is compared with what was known before the read: the
-// time, and the earliest generation that it may get. So a delayed thread causes
-// no false alarm, but a wall clock that is set back may cause one. A Checks
-// outlives its Refreshable, because callbacks run while the Refreshable is
-// destroyed.
+// Compares the outcome of each read with what was known before the read: the
+// time, and the earliest generation that the read may get. So a delayed thread
+// causes no false alarm. A wall clock that is set back may cause a false alarm.
+// A Checks outlives its Refreshable, because callbacks run while the
+// Refreshable is destroyed.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,
@@ -59,7 +59,7 @@ class Checks {
   };
   Before Look() const;
 
-  // Where a read is made; this decides which errors are right.
+  // Where a read is made. This decides which errors it may end with.
   enum class Where {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
     kCallback,  // In a callback, where a read that would wait may fail.
@@ -82,7 +82,7 @@ class Checks {
   // Notes that Invalidate has withdrawn the token of `lease`, at the moment
   // `since` or later. `resets` is what `resets()` returned before Invalidate
   // was called. If a reset was running then or has begun since, it may have
-  // come after the withdrawal, so the token may be published again.
+  // come after the withdrawal. In that case the token may be published again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.
@@ -92,10 +92,10 @@ class Checks {
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // A generation that was published or withdrawn at a moment (NextMoment) later
-  // than `since`. If an attempt published it, that attempt had begun before the
-  // moment `asked`. Otherwise (after an Install or a withdrawal) `asked` is
-  // `Token::kNotAsked`.
+  // The publication or withdrawal of `generation`, which happened after the
+  // moment (NextMoment) `since`. If an attempt brought the token, the attempt
+  // began before the moment `asked`. For an Install and for a withdrawal,
+  // `asked` is `Token::kNotAsked`.
   struct Change {
     uint64_t generation;
     uint64_t since;
@@ -158,7 +158,7 @@ class Instance {
   explicit Instance(const Config& config);
   ~Instance();
   // Returns whether the Refreshable has counted as many attempts as its source
-  // has seen calls. While no attempt starts, this must become true.
+  // has seen calls. Must become true if no new attempt starts.
   bool Accounted() const;
 
   // These make a read and check its outcome.
@@ -174,9 +174,10 @@ class Instance {
   void Install();
   void Reset();
 
-  // These start and end an outage. While an outage lasts, clients call none of
-  // Install, Invalidate and Reset, with two exceptions: a call that was about
-  // to be made at its start, and a Reset that lets pending reads end.
+  // These start and end an outage. During an outage, clients do not call
+  // Install, Invalidate or Reset. There are two exceptions: a call that a
+  // client was about to make when the outage began, and a Reset that lets
+  // pending reads end.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }

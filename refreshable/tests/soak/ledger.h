@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's record of broken promises, its tokens, and what the process uses
-// of the system.
+// The soak's record of broken promises, its tokens, and its figures of the
+// process.
 
 #ifndef REFRESHABLE_TESTS_SOAK_LEDGER_H_
 #define REFRESHABLE_TESTS_SOAK_LEDGER_H_
@@ -16,21 +16,21 @@
 
 namespace refreshable_soak {
 
-// Reports that `what` happened, which breaks `clause`: a clause of
-// docs/contract.md, or a promise of the soak's own, in words. Only the first 20
+// Reports that `what` happened and that it breaks `clause`. `clause` is a
+// clause of docs/contract.md, or a rule of the soak in words. Only the first 20
 // reports are printed. Thread-safe.
 void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
-// Returns a number for the present moment. Later moments have greater numbers.
-// ("A moment" below is such a number.)
+// Returns a number for the present moment. Later calls return greater numbers.
+// The comments of the soak call this number a moment.
 uint64_t NextMoment();
 
-// A token with 1 KiB of bytes. `Intact()` says whether they are still there: it
-// is false once the token has been destroyed.
+// A token with 1 KiB of bytes. `Intact()` returns false if the token has been
+// destroyed.
 class Token {
  public:
-  // What `asked()` returns if the constructor was not told.
+  // What `asked()` returns if the constructor got no `asked`.
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
   // `asked` is a moment after the start of the attempt that returns the token.

@@ -103,23 +103,23 @@ bool Parse(int argc, char** argv, Flags& flags) {
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
-// Ends the program without a regular shutdown, because that would wait forever
-// for the threads that are stuck.
+// Ends the program without a regular shutdown, which would wait forever for the
+// threads that are stuck.
 [[noreturn]] void GiveUp() {
   std::printf("stuck: given up\n");
   std::fflush(stdout);
   std::_Exit(1);
 }
 
-// A watch over the clients: if one of them makes no progress for longer than
-// `limit`, reports it and ends the program. A client that waits at the gate, or
-// has finished, is not stuck.
 class Watch {
  public:
   Watch(const std::vector<std::unique_ptr<Client>>& clients,
         absl::Duration limit)
       : clients_(clients), limit_(limit), seen_(clients.size()) {}
 
+  // If a client has made no progress for longer than `limit`, reports it and
+  // ends the program. A client that waits at the gate, or has finished, is not
+  // stuck.
   void Look() {
     const BootTime now = BootNow();
     bool stuck = false;
@@ -188,11 +188,11 @@ struct Row {
   ProcessFigures process;
 };
 
-// Returns a row of figures. Those of tokens, heap bytes and threads are the
-// lowest of many samples, so that objects about to be destroyed do not count.
-// The others are those of the first sample.
+// Returns a row of figures. The numbers of tokens, heap bytes and threads are
+// the lowest of many samples, so that objects that are about to be destroyed do
+// not count. The other figures come from the first sample.
 //
-// Samples for about 100 ms. Goes on for up to about ten seconds as long as
+// Takes samples for about 100 ms. Goes on for up to about ten seconds while
 // there are too many tokens, or more threads than in the first of `rows`.
 Row Measure(const std::vector<Row>& rows) {
   Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
@@ -212,9 +212,9 @@ Row Measure(const std::vector<Row>& rows) {
   return least;
 }
 
-// Checks that the greatest figure of the second half of the rows exceeds that
-// of the first half by no more than `slack`. The figure may rise within the
-// first half. Checks nothing if there are fewer than four rows.
+// Checks that a figure stays flat: its maximum in the second half of the rows
+// may exceed its maximum in the first half by at most `slack`. Checks nothing
+// if there are fewer than four rows.
 void CheckFlat(const std::vector<Row>& rows, const char* what,
                int64_t (*figure)(const Row&), int64_t slack) {
   if (rows.size() < 4) return;
@@ -277,10 +277,11 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   }
 }
 
-// Checks how many superseded tokens one scan of the hazard domain took at most.
-// A scan may take one from each thread, and `kMostHandedOver` more that were
-// left to the scanning thread. `rows` counts threads only while the clients
-// wait at the gate, so the limit allows twice their number.
+// Checks the largest number of superseded tokens that one scan of the hazard
+// domain took. A scan may take one token from each thread, and also
+// `kMostHandedOver` tokens that were left to the scanning thread. `rows` counts
+// threads only while the clients wait at the gate, so the limit allows twice
+// that number of threads.
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);
@@ -431,8 +432,8 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
-  // The slack of 8 KiB is for what CreateWhatStays leaves out, which takes
-  // about one KiB.
+  // The slack of 8 KiB is for what CreateWhatStays does not create. That takes
+  // about 1 KiB.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",
               static_cast<long long>(HeapBesideRecords() - heap));

@@ -24,9 +24,9 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// The call of an attempt that started before an outage may reach the source
-// during the outage. Returns how many such calls `Schedule` permits: that of
-// the running attempt, and those of `max_abandoned_calls` abandoned ones.
+// Returns how many calls may reach the source during an outage although their
+// attempts started before the outage: the call of the running attempt, and the
+// calls of `max_abandoned_calls` abandoned attempts.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
@@ -190,8 +190,8 @@ uint64_t FaultySource::NewId() {
 }
 
 FaultySource::Call FaultySource::Enter(const FetchContext& context) {
-  // A table lists the faults of a mode. Of a hundred calls, `part` have
-  // `fault`. The last fault takes the rest.
+  // A table of Shares lists the faults of a mode. Of a hundred calls, `part`
+  // have `fault`. The last entry takes the rest.
   struct Share {
     uint64_t part;
     Fault fault;
@@ -284,8 +284,8 @@ Credential<Token> FaultySource::Good(const Call& call, bool same) {
 void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
   const BootTime now = BootNow();
   if (Leave(call.id)) schedule_->OnAnswer(now);
-  // `done` may destroy the Instance of this source, so nothing after it relies
-  // on `this`.
+  // `done` may destroy the Instance of this source, so `this` is not used after
+  // `done`.
   const std::shared_ptr<Schedule> schedule = schedule_;
   const bool ok = result.ok();
   if (ok) schedule->Begin(Schedule::Permit::kSooner);

@@ -38,8 +38,8 @@ class LateAnswers {
   // Gives all outstanding answers, due or not, before it returns.
   ~LateAnswers();
 
-  // Runs `answer` on one of the threads after `delay`. If `cancellable` is true
-  // and `context` is cancelled earlier, runs it then.
+  // Runs `answer` on one of the threads after `delay`. But if `cancellable` is
+  // true and `context` is cancelled earlier, runs `answer` at that time.
   void Add(absl::Duration delay, const refreshable::FetchContext& context,
            bool cancellable, absl::AnyInvocable<void()> answer);
 
@@ -61,18 +61,19 @@ class LateAnswers {
 };
 
 // Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
-// A call reaches the source some time, perhaps long, after its attempt started.
-// So the time between two calls says nothing. What is checked is whether the
-// time since an earlier event was long enough for the number of calls since
-// then. Thread-safe.
+// A call may reach the source long after its attempt started, so the time
+// between two calls says nothing. Instead, this class checks whether the time
+// since an earlier event was long enough for the number of calls since that
+// event. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // Some events permit an attempt sooner: a success and a Reset (kSooner), an
-  // Invalidate and an Install (kAtOnce, because the next attempt is also exempt
-  // from the minimum interval). `Begin` must be called before each of them, and
-  // `End` after it. `acted` says whether the event had an effect.
+  // Some events permit an attempt sooner. A success and a Reset are kSooner
+  // events. An Invalidate and an Install are kAtOnce events: the next attempt
+  // is also exempt from the minimum interval. `Begin` must be called before
+  // each event, and `End` after it. `acted` says whether the event had an
+  // effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
@@ -82,10 +83,9 @@ class Schedule {
   void StartOutage();
   void EndOutage();
 
-  // Notes that an attempt that was still running at `now` is about to be
-  // answered. Must be called before the answer is given. The calls that the
-  // source sees afterwards are taken to belong to attempts that started after
-  // `now`.
+  // Notes that the source is about to answer an attempt that was still running
+  // at `now`. Must be called before the source answers. Assumes that later
+  // calls of the source belong to attempts that started after `now`.
   void OnAnswer(refreshable::BootTime now);
 
   // Notes a call of the source, and checks that it does not come too early.
@@ -100,9 +100,9 @@ class Schedule {
   const refreshable::RefreshPolicy policy_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
-  // How many events that permit an attempt sooner have begun, and how many have
-  // ended. An event that has ended without effect counts in neither. `exempt_`
-  // and `exempt_ended_` count only the kAtOnce events.
+  // How many events (see `Permit`) have begun, and how many have ended. An
+  // event that ended without effect is not counted. `exempt_` and
+  // `exempt_ended_` count only the kAtOnce events.
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -147,8 +147,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   bool busy() const;
 
   // These check that an event ends all earlier attempts. Call `last_call`
-  // before the event, and pass its result to `CheckOvertaken` after it: all
-  // calls up to that one must have been answered or cancelled.
+  // before the event, and pass its result to `CheckOvertaken` after the event.
+  // `CheckOvertaken` checks that all calls up to `last_call` have been answered
+  // or cancelled.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 

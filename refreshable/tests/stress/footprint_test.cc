@@ -71,11 +71,11 @@ constexpr int64_t kMost = 896;
 #else  // Instances are larger with other standard libraries.
 constexpr int64_t kMost = 2048;
 #endif
-// The bytes of an instance's lock: 63 locks share a page. BytesEach adds them,
-// because it does not count the pages, which are allocated only once.
+// The bytes of an instance's lock. 63 locks share a page. BytesEach does not
+// count these pages, so it adds the bytes of the lock.
 constexpr int64_t kLock = 4096 / 63;
 
-// Returns a token that is so short that it needs no memory but its std::string.
+// Returns a token that is so short that its std::string allocates nothing.
 Credential<std::string> Token() {
   return Credential<std::string>("token", Expiry::In(absl::Hours(1)));
 }
@@ -89,9 +89,9 @@ std::shared_ptr<TokenSource<std::string>> Source(int failures) {
       });
 }
 
-// Creates many instances on an executor of type E, with `make`. Returns the
-// number of bytes that each takes, including its lock and its part of the
-// executor's tables, and excluding the token's std::string.
+// Creates many instances with `make`, on an executor of type E. Returns the
+// number of bytes per instance, without the token's std::string. The lock and
+// the instance's part of the executor's tables are included.
 template <typename E, typename Make>
 int64_t BytesEach(Make make) {
   constexpr int kInstances = 100;
@@ -119,8 +119,7 @@ std::unique_ptr<Strings> Installed(Executor* executor) {
   return token;
 }
 
-// Returns an instance whose source fails `failures` times before it has a
-// token.
+// Returns an instance that got a token after `failures` failed attempts.
 std::unique_ptr<Strings> Refreshed(Executor* executor, int failures) {
   auto token = *Strings::Create(Source(failures), {executor});
   EXPECT_TRUE(token->Get().ok());
@@ -135,8 +134,8 @@ TEST(FootprintTest, AnIdleInstanceOnAThreadExecutor) {
   EXPECT_LE(BytesEach<ThreadExecutor>(Installed), kMost);
 }
 
-// A refresh cancels timers, whose entries a ManualExecutor keeps for a while.
-// They take up to this many bytes per instance.
+// A refresh cancels timers. A ManualExecutor keeps the entries of cancelled
+// timers for a while. They take up to this many bytes per instance.
 constexpr int64_t kCancelled = 48;
 
 TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
@@ -146,7 +145,7 @@ TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
 }
 
 // When a token comes, an instance frees most of what it knew of earlier
-// failures. The statistics and the last failure remain, which take up to
+// failures. The statistics and the last failure remain. They take up to
 // `kTrouble` bytes.
 TEST(FootprintTest, AnInstanceThatHasFailedIsAsSmallAfterwards) {
   constexpr int64_t kTrouble = 128;
