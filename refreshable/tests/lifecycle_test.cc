@@ -80,7 +80,6 @@ class LifecycleWaitersTest : public LifecycleTest {
     ReadInThread(&read[1]);
     token_.reset();
     const int uses = probe_.uses();
-    // The callbacks ran before the destructor returned.
     EXPECT_EQ(outcome[0].ended, 1);
     EXPECT_EQ(outcome[1].ended, 1);
     EXPECT_EQ(outcome[0].status.code(), absl::StatusCode::kCancelled);

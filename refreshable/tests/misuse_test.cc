@@ -78,8 +78,8 @@ static_assert(!internal::kCanBeNull<Broken>);
 // Invalidates a token, and reads while the source returns a token with the same
 // value. Expects that the read succeeds if `replaced` is true, and that it
 // fails otherwise. The library compares tokens with `same_token`. If
-// `same_token` is null, the library uses their operator==. If the type has no
-// operator== either, all tokens count as different.
+// `same_token` is null, the library uses operator==. If there is no operator==
+// either, all tokens count as different.
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {

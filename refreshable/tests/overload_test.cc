@@ -98,7 +98,6 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   EXPECT_NE(outcome.status.message().find(kNotRun), std::string::npos)
       << outcome.status;
   EXPECT_EQ(held_->calls(), 0u);
-  // The Refreshable still works.
   Outcome again;
   token_->GetAsync(kForever, again.Callback());
   executor_.RunUntilIdle();
@@ -172,8 +171,8 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// A task of the executor makes a blocking read. The read runs the queued
-// attempt itself, because the executor has no other thread that could.
+// A task of the executor makes a blocking read. The executor has only one
+// thread, so the read runs the queued attempt itself.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());

@@ -249,9 +249,9 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
   EXPECT_THAT(token->Get(), HoldsToken("t1 by secret"));
 }
 
-// Each of two Refreshables has a source that reads the other Refreshable. The
-// read of `token` inside the other source would have to wait for an attempt of
-// its own thread. It fails instead, so both attempts end.
+// The source of `token` reads `other`, and the source of `other` reads `token`.
+// This second read would have to wait for the attempt inside which it is made.
+// The second read fails instead, so both attempts end.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;

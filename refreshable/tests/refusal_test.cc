@@ -224,9 +224,8 @@ TEST_F(RefusalTest, E2RefusedRetryTimerEndsTheFlightWithItsLastCause) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
   EXPECT_EQ(GetRefreshError(outcome.status)->cause, "down");
   EXPECT_FALSE(token_->health().refreshing);
-  // Without a timer, reads still follow the schedule: a read that comes before
-  // the next attempt is due fails at once, and a later read starts that
-  // attempt.
+  // Without a timer, reads still follow the schedule. A read fails at once if
+  // the next attempt is not due yet. Otherwise the read starts the attempt.
   EXPECT_EQ(token_->Get().status().code(), StatusCode::kAborted);
   EXPECT_EQ(token_->health().failures, 1);
   executor_.AdvanceBy(absl::Seconds(2));
@@ -298,9 +297,9 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
 }
 
 // The executor refuses the timer for an attempt's timeout, and then recovers.
-// Then two reads begin. The deadline of the first is the moment of that
-// timeout, and the deadline of the second is later. Both must be noticed: the
-// Refreshable must not believe that the refused timer is armed.
+// Then two reads begin. The deadline of the first read is the moment of that
+// timeout. The deadline of the second read is later. Both deadlines must be
+// noticed: the Refreshable must not believe that the refused timer is armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];

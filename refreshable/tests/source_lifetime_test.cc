@@ -216,9 +216,9 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Inside `done`, the hook destroys the Refreshable and then runs the executor's
-// tasks. One of these tasks is to destroy the source, but it must not do so on
-// a thread that is inside `done`.
+// The hook, which runs inside `done`, destroys the Refreshable and then runs
+// the executor's tasks. One of these tasks would destroy the source. The source
+// must not be destroyed on this thread, because it is inside `done`.
 TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
   ManualExecutor manual;
   Strings::Options options = EndingIn(0, [&] {
@@ -255,8 +255,8 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Two Refreshables share a source. The hook of one of them, which runs inside
-// `done`, destroys both. The source must not be destroyed inside that `done`.
+// Two Refreshables share a source. The hook of `token_` runs inside `done` and
+// destroys both Refreshables. The source must not be destroyed inside `done`.
 TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   std::unique_ptr<Strings> other;
   Strings::Options options = EndingIn(0, [&] {

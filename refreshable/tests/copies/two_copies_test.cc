@@ -272,7 +272,6 @@ TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
 }
 #endif
 
-// The thread that took the leases has ended when another thread releases them.
 TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
   ForEachPair([](Copy& a, Copy& b) {
     void* a_lease = nullptr;

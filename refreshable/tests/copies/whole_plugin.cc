@@ -129,8 +129,9 @@ constexpr PluginApi kApi = {
 
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
-    // A thread that ends at once makes the first read. Otherwise the thread
-    // would keep the shared object loaded.
+    // A thread that has read through this copy keeps the shared object loaded
+    // until the thread ends. So the thread that makes the first read ends at
+    // once.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }
   return &refreshable::kApi;

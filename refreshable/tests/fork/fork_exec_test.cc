@@ -52,7 +52,7 @@ bool EndsWell(pid_t child) {
 // Returns the number of children that did.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
-  interrupt.sa_handler = [](int) {};  // So that SIGALRM interrupts waitpid.
+  interrupt.sa_handler = [](int) {};  // Makes SIGALRM interrupt waitpid.
   EXPECT_EQ(sigaction(SIGALRM, &interrupt, nullptr), 0);
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;

@@ -147,9 +147,9 @@ class Gate {
     thread_ = std::thread(std::move(call));
     lifecycle_testing::SpinUntil([&] { return entered_.load(); });
   }
-  // Blocks the first caller until `Open` is called. Takes no lock, not even one
-  // inside Abseil: if a thread held a lock at the moment of the fork, the lock
-  // would stay locked in the child forever.
+  // Blocks the first caller until `Open` is called. Takes no lock, not even a
+  // lock inside Abseil. If a thread held a lock at the fork, the lock would
+  // stay locked in the child forever.
   void Enter() {
     if (entered_.exchange(true)) return;
     lifecycle_testing::SpinUntil([&] { return open_.load(); });
@@ -162,8 +162,8 @@ class Gate {
 };
 
 // Regression test: the process forks while a thread of the parent is inside the
-// observer. In the past, the child told its observer nothing, because it left
-// all events to that thread, which exists only in the parent.
+// observer. In the past, the child left all events to that thread, which exists
+// only in the parent. So the child told its observer nothing.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -204,7 +204,7 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
 }
 
 // Regression test: in the past, the child armed no timer if a thread of the
-// parent was arming one at the fork.
+// parent was arming a timer at the fork.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);

@@ -220,9 +220,9 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   }
   EXPECT_EQ(Attempts(), expected);
   AdvanceTo(absl::Minutes(65));
-  // By 1740 s there have been 15 failures, more than the 7 that exhaust
-  // refreshing. After the token expires at 1760 s, there are therefore only
-  // probes, one minute apart.
+  // By 1740 s there have been 15 failures, and 7 failures exhaust refreshing.
+  // So after the token expires at 1760 s, there are only probes, one per
+  // minute.
   for (double probe = 1800; probe <= 3600; probe += 60) {
     expected.push_back(probe);
   }

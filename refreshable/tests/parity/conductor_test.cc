@@ -271,7 +271,6 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
   EXPECT_THAT(token->Get(), fatal);
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14, 30));
   EXPECT_EQ(observer_->count(EventKind::kExhausted), 1) << "told once";
-  // Reset makes refreshing work again.
   source_.Always("t1", absl::Hours(1));
   token->Reset();
   EXPECT_THAT(token->Get(), HoldsToken("t1"));

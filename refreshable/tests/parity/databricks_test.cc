@@ -343,7 +343,6 @@ TEST_F(DatabricksParityTest, D9LifetimeUnderTheMarginDoesNotMintOnEveryRead) {
   }
 }
 
-// The minimum interval holds even if the lifetime is close to zero.
 TEST_F(DatabricksParityTest, D9TinyLifetimeMintsOnceASecondAtMost) {
   const auto token = Make();
   source_.Always("t1", absl::Milliseconds(100));

@@ -30,10 +30,10 @@ int64_t HeapBytes() {
 namespace refreshable_soak {
 namespace {
 
-// A part of the number of bytes in use. The sum of all counts is that number.
-// Each thread always adds to the same count. Few threads share a count, so
-// threads rarely wait for each other. A count may be negative, because a thread
-// may free what another thread allocated.
+// The sum of all counts is the number of bytes in use. Each thread always adds
+// to the same count. Few threads share a count, so threads rarely wait for each
+// other. A count may be negative, because a thread may free what another thread
+// allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};
 };
@@ -70,8 +70,8 @@ int64_t HeapBytes() {
 
 }  // namespace refreshable_soak
 
-// The standard library's versions of all other forms of `new` and `delete` call
-// these.
+// The other forms of `new` and `delete` in the standard library call the
+// functions below.
 void* operator new(std::size_t size) {
   return refreshable_soak::Counted(std::malloc(size));
 }

@@ -34,8 +34,8 @@ class ObserverOf final : public refreshable::Observer {
   const std::shared_ptr<Checks> checks_;
 };
 
-// An object that runs a function when it is destroyed, unless it has been moved
-// from.
+// Runs a function when the object is destroyed. Does not run the function if
+// the object was moved from.
 template <typename Function>
 class AtEnd {
  public:

@@ -59,7 +59,7 @@ class Checks {
   };
   Before Look() const;
 
-  // Where a read is made. This decides which errors it may end with.
+  // Where a read is made. This decides which errors the read may end with.
   enum class Where {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
     kCallback,  // In a callback, where a read that would wait may fail.
@@ -70,9 +70,9 @@ class Checks {
   void Read(const Before& before, absl::Duration timeout, Where where,
             const LeaseOr& lease);
   // Notes that reads which start after this call must get `generation` or a
-  // later one.
+  // later generation.
   void Raise(uint64_t generation);
-  // These must be called before and after `Reset()`, because after a reset the
+  // These must be called before and after `Reset()`. After a reset, the
   // withdrawn token may be published again (A1).
   void ResetBegins();
   void ResetEnded();

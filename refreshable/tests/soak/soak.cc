@@ -176,8 +176,8 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
 }
 
 // How many tokens may be alive while the clients wait at the gate. Each
-// instance may have a few: the published one, a withdrawn one, some that were
-// just superseded, and some in its source.
+// instance may have a few tokens: a published token, a withdrawn token, tokens
+// that were just superseded, and tokens in its source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
 // The figures that are measured while the clients wait at the gate.
@@ -254,8 +254,8 @@ void CheckFlat(const std::vector<Row>& rows) {
       +[](const Row& row) { return row.process.resident_kib; }, 4096);
 }
 
-// Returns the bytes on the heap without those of the threads' records. The
-// records are reused and never freed; CheckFlat checks their number.
+// Returns the bytes on the heap without the bytes of the threads' records. The
+// records are reused and never freed. CheckFlat checks the number of records.
 int64_t HeapBesideRecords() {
   return HeapBytes() - HazardDomain::Current().CountForTesting().bytes;
 }
