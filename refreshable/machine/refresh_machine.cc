@@ -50,8 +50,8 @@ RefreshMachine::RefreshMachine(std::shared_ptr<const RefreshPolicy> policy,
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
     : RefreshMachine(std::make_shared<const RefreshPolicy>(policy), seed) {}
 
-// A guard with which each input but OnFork begins. Its constructor calls Begin.
-// Its destructor, which runs when the input returns, calls FreeUnused.
+// Calls Begin at the start of an input, and FreeUnused when the input returns.
+// Every input but OnFork has an object of this class.
 class RefreshMachine::Input {
  public:
   Input(RefreshMachine& machine, const Instant& now)
@@ -104,7 +104,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     // If Advance has just ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause());
-      // A step of the wall clock must not be able to make the token usable.
+      // If a token is held that was not let go, reads must keep asking: a step
+      // of the wall clock may make that token usable again.
       if (phase_ == Phase::kIdle && failures() > 0 && (!held_ || let_go_)) {
         out.fails_until = out.failure.next_attempt_at;
       }
@@ -120,9 +121,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   return ReadAnswer::kWait;
 }
 
-// Handles a read that rejected a token which other reads may be served. Such a
-// read waits only for an attempt that is queued or running, or that may start
-// now; otherwise it fails at once.
+// Handles a rejecting read. The read waits if an attempt is queued or running,
+// or may start now. Otherwise the read fails at once.
 RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
@@ -156,9 +156,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
   }
   if (phase_ == Phase::kQueued) flight_->told = generation();
   flight_->rejected_waits = true;
-  // A background flight makes no retry, whatever its budget is. But if the
-  // token can no longer be served, the flight becomes a foreground flight (see
-  // PromoteIfUnservable), which may use the budget.
+  // A flight uses its budget only in the foreground. PromoteIfUnservable may
+  // make this flight a foreground flight.
   flight_->budget =
       std::max(flight_->budget,
                request.max_retries.value_or(policy().retry.max_retries));
@@ -210,9 +209,8 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
 }
 
 // Called when the call of attempt `id` has returned. Copies the record of that
-// call to `call`. If the call was abandoned, removes it from the abandoned
-// calls. Sets `current` to whether the attempt is the running one. Returns
-// false if the call is not known.
+// call to `call`. If the call was abandoned, removes the record. Sets `current`
+// to whether attempt `id` is running. Returns false if the call is not known.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
@@ -322,8 +320,8 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   row_.Note(generation);
   PromoteIfUnservable(now);
   ++epoch_;
-  // The invalidation calls for a new attempt, unless the running attempt was
-  // told that this generation was rejected (A2).
+  // Whether the running attempt goes on, because it was told that this
+  // generation was rejected (A2).
   const bool kept =
       phase_ == Phase::kRunning && flight_->running.told == generation;
   if (kept) flight_->running.epoch = epoch_;
@@ -340,7 +338,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
                      : EnterBackoff(now, out);
     } else if (running || waiting) {
       Submit(now, out);
-    }  // Otherwise the attempt is queued, and serves as the new one.
+    }  // Otherwise an attempt is queued already, and stays.
   }
   Advance(now, out);
   NoteChanges(now, out);
@@ -447,8 +445,8 @@ BootTime RefreshMachine::next_start(const Instant& now) const {
   return schedule_.NextStart(policy(), Usable(now));
 }
 
-// Returns when the source may be called beyond the bound of
-// `max_abandoned_calls` (F6). Requires: `abandoned()` > 0.
+// Returns when the source may be called although `max_abandoned_calls` calls
+// have not returned (F6). Requires: `abandoned()` > 0.
 BootTime RefreshMachine::call_again_at() const {
   const Abandoned& abandoned = trouble_->abandoned;
   return abandoned.last_call +
@@ -465,16 +463,14 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // ---- Transitions ----
 
-// Every input but OnFork begins with this. Ends the row of attempts that
-// rejections started (rejection_row.h) if the token has become stale and was
-// neither rejected nor invalidated (A13). Then calls PromoteIfUnservable.
+// Ends the row of attempts that rejections started (rejection_row.h) if the
+// token has become stale without a rejection or an invalidation (A13).
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
 }
 
-// Every input but OnFork ends with this. Frees what the machine does not need
-// any more.
+// Frees what the machine does not need any more.
 void RefreshMachine::FreeUnused(const Instant& now) {
   if (phase_ == Phase::kIdle) flight_ = nullptr;
   if (trouble_ == nullptr || abandoned() > 0) return;
@@ -501,9 +497,9 @@ void RefreshMachine::ForgetAbandoned() {
   trouble_->abandoned.beyond = 0;
 }
 
-// If the token can no longer be served to anybody, and a read that rejected it
-// has waited for the flight, makes the flight a foreground flight (A10). It may
-// then retry, and its failures count.
+// Makes the flight a foreground flight if a rejecting read has waited for it
+// and the token can no longer be served to anybody (A10). A foreground flight
+// may retry, and its failures count.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejected_waits || servable(now))
     return;
@@ -519,8 +515,8 @@ void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
 }
 
 // Does what is due now: lets go of a token that can never be served again, ends
-// an attempt that is overdue, and submits an attempt that the flight was
-// waiting to make or that `refresh_ahead` asks for.
+// an attempt that is overdue, and submits an attempt if the wait of a flight is
+// over or `refresh_ahead` asks for a refresh.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
   // Only BootTime counts here: a token that has expired by the wall clock alone
   // may become usable again, because the wall clock may step back.
@@ -589,8 +585,8 @@ void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
   out.failure = MakeFailure(now, last_cause());
 }
 
-// Ends the flight, because the executor has lost its attempt or has not run it
-// in time. `cause` says which.
+// Ends the flight. `cause` says whether the executor has lost the queued
+// attempt or has not run it in time.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
   trouble().lost_until = now.boot + policy().retry.initial_backoff;
@@ -644,9 +640,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // If the token can be served, the waiting reads that rejected it have an
-  // outcome of their own. They fail if the attempt was told of the rejection.
-  // Otherwise it was not made for them, and they read again (A8).
+  // If the token can still be served, rejecting reads that wait fail only if
+  // the attempt was told of the rejection. Otherwise they read again (A8).
   if (flight_->rejected_waits && servable(now)) {
     out.rejected_waiters = flight_->told != Generation()
                                ? Decisions::Waiters::kFail
@@ -685,7 +680,7 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
 
 // Publishes a token that expires `left.lifetime` after `now`, and ends the
 // flight. `from_source` says whether an attempt brought the token, and
-// `same_token` whether it is known to equal the token held so far.
+// `same_token` whether the token is known to equal the token held so far.
 void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
                              bool from_source, bool same_token,
                              Decisions& out) {
@@ -706,9 +701,9 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
 }
 
 // Called when an attempt that was told of a rejection has returned the rejected
-// token again. Ends the flight: the waiting reads that rejected the token fail,
-// and the others are served it. If the token now expires later, or was no
-// longer usable, it gets the new expiry.
+// token again. Ends the flight: rejecting reads that wait fail, and the other
+// waiters are served the token. The token gets the new expiry if that is later,
+// or if the token was no longer usable.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -726,9 +721,9 @@ void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                "the token source returned the token that was rejected"));
 }
 
-// Clears the failures, because the source has returned a token or one was
-// installed. Sends the observer an event of `kind` and, if `told_exhausted_` is
-// set, kHealed.
+// Called when the source has returned a token, or a token was installed. Clears
+// the failures. Sends the observer an event of `kind` and, if `told_exhausted_`
+// is set, kHealed.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   schedule_.OnAnswer();
   if (trouble_ != nullptr) trouble_->rejection_cause = absl::OkStatus();
@@ -739,8 +734,8 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// Draws the wait before the next attempt that a rejection may start, if the row
-// (rejection_row.h) has `attempts` attempts.
+// Draws the wait between attempt number `attempts` of the row (rejection_row.h)
+// and the next attempt that a rejection may start.
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(
       policy(), attempts,
@@ -748,8 +743,8 @@ absl::Duration RefreshMachine::RowBackoff(int attempts) {
       jitter_);
 }
 
-// Tells the observer if the freshness has changed since it was last told, or if
-// refreshing has become exhausted.
+// Tells the observer if the freshness has changed since the observer was last
+// told, or if refreshing has become exhausted.
 void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   const Freshness present = freshness(now);
   if (present != told_freshness_) {
@@ -764,10 +759,10 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
-// Returns, as wall time, the moment `at` from which the next attempt may start;
-// reads report it. Returns the present if `at` has passed. While `at` lies
-// ahead and does not change, the result stays the same, even if the wall clock
-// is set. `told` holds the last `at` and the last result.
+// Returns `at`, the moment from which the next attempt may start, as wall time.
+// Returns the present if `at` has passed. While `at` lies ahead and does not
+// change, the result stays the same, even if the wall clock is set. `told`
+// holds the last `at` and the last result.
 absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
                                 DualDeadline& told) {
   if (at != told.boot || at <= now.boot) {

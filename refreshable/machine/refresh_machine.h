@@ -41,21 +41,19 @@ struct Failure {
   std::optional<absl::Duration> retry_after;
 };
 
-// The error of a read that gets no token. `cause` says why it gets none, and
-// `failures` is the number of failures in a row.
+// The error of a read that gets no token.
 struct ReadFailure {
   absl::Status cause;
-  int failures = 0;
-  // When the next attempt for such a read may start; the infinite future if
-  // refreshing is fatal.
+  int failures = 0;  // The number of failures in a row.
+  // When the next attempt may start. If `rejected` is set, when a rejection may
+  // start the next attempt. The infinite future if `fatal` is set.
   BootTime next_attempt_at;
-  // `next_attempt_at` as wall time. It is computed anew only if
-  // `next_attempt_at` has changed or passed, so reads report the same time even
-  // if the wall clock is set meanwhile.
+  // `next_attempt_at` as wall time. While that moment lies ahead and does not
+  // change, all reads report the same wall time, even if the wall clock is set.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
-  // If set, the read rejected the token that is held, which other reads may
-  // still be served.
+  // Whether the read rejected the token that is held. Other reads may still be
+  // served that token.
   bool rejected = false;
 };
 
@@ -73,16 +71,16 @@ struct Decisions {
   // Publish the present token once more, with its new `expires_at()` and not
   // marked degraded.
   bool republish_extended = false;
-  // Withdraw the present token: publish that there is none, but keep the token
-  // to compare later tokens with it (`same_as` of OnAttemptSuccess).
+  // Publish that there is no token, but keep the present token, because later
+  // tokens are compared with it (`same_as` of OnAttemptSuccess).
   bool withdraw = false;
-  // Publish that there is no token, and release the present one, because it can
-  // never be served again.
+  // Publish that there is no token, and release the present token, because it
+  // can never be served again.
   bool let_go = false;
 
   enum class Waiters { kKeep, kServe, kFail };
-  // What happens to the waiters, which are the reads that wait for the flight:
-  // they keep waiting (kKeep), read again (kServe), or get `failure` (kFail).
+  // What happens to the *waiters*, the reads that wait for the refresh: they
+  // keep waiting (kKeep), read again (kServe), or get `failure` (kFail).
   Waiters waiters = Waiters::kKeep;
   // If `waiters` is kKeep, the waiters whose deadline is before this moment get
   // `failure` and do not keep waiting.
@@ -94,8 +92,8 @@ struct Decisions {
   // present token (`RefreshMachine::rejects`).
   std::optional<Waiters> rejected_waiters;
   ReadFailure failure;
-  // Until this moment, unless another input comes first, OnRead would fail
-  // every ordinary read with `failure` and decide nothing else.
+  // Until this moment or the next input other than OnRead, OnRead would fail
+  // every read with `failure` and decide nothing else.
   BootTime fails_until = BootTime::InfinitePast();
 
   absl::InlinedVector<Event, 4> events;
@@ -123,17 +121,17 @@ struct AttemptStart {
 // The state of one credential: which token is held and until when, the one
 // refresh in flight, the failures, and when the next attempt may start. An
 // *input* is a method that takes the present moment and fills in `Decisions`,
-// among them *events* for the observer. (OnFork is an input that does neither.)
-// After an input, `check_at` and `wake_at` tell when the machine must be called
-// again. The machine has no token, thread, lock, callback or clock: time is a
-// value passed in. Thread-compatible.
+// which include *events* for the observer. Exception: OnFork takes no moment
+// and fills in nothing. After an input, `check_at` and `wake_at` tell when the
+// machine must be called again. The machine has no token, thread, lock,
+// callback or clock: time is a value passed in. Thread-compatible.
 //
-// A read is *ordinary* unless it rejects a token that other reads are still
-// served. A *flight* is one refresh, which may take several attempts. It is in
-// the *foreground* once an ordinary read waits for it, and in the *background*
-// until then. An attempt is *submitted* to the executor, and *started* when the
-// executor runs it; then it succeeds, fails or is abandoned. The phases of a
-// flight:
+// A read that rejects a token which other reads are still served is a
+// *rejecting* read. Every other read is *ordinary*. A *flight* is one refresh,
+// which may take several attempts. A flight is in the *background* until an
+// ordinary read waits for it; from then on the flight is in the *foreground*.
+// An attempt is *submitted* to the executor, and *started* when the executor
+// runs it; then it succeeds, fails or is abandoned. The phases of a flight:
 //
 //   kIdle    -> kQueued   an attempt is wanted and permitted
 //   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
@@ -153,11 +151,12 @@ struct AttemptStart {
 //
 // - A running attempt that was told that a server rejected this token goes on.
 //   (In the other cases a running attempt is abandoned.)
-// - This rule applies only if the token was young, if the flight was in
-//   kWaiting, or if refreshing is fatal: if no attempt is permitted now, the
-//   flight changes to kWaiting, or to kIdle if refreshing is exhausted.
-// - Otherwise the flight changes to kQueued. An attempt that is queued already
-//   stays; if there is none, a new one is submitted.
+// - This rule applies if no attempt is permitted now and, in addition, the
+//   token was young (A5), the flight was in kWaiting, or refreshing is fatal.
+//   The flight changes to kWaiting. But if refreshing is exhausted, the flight
+//   changes to kIdle.
+// - Otherwise the flight changes to kQueued. If an attempt is queued already,
+//   it stays; if not, a new attempt is submitted.
 //
 // The flight also ends when a token is installed, when the token of an
 // abandoned attempt is accepted, when the executor loses the timer in kWaiting,
@@ -183,17 +182,16 @@ class RefreshMachine {
                     Decisions& out);
 
   // Called when a submitted attempt is about to run. Returns what the attempt
-  // is told, or nullopt if the source must not be called. That is so if the
-  // attempt is no longer queued, or if F6 forbids the call because earlier
-  // calls have not returned. In the second case, the attempt fails now.
+  // is told. Returns nullopt if the source must not be called: the attempt is
+  // no longer queued, or F6 forbids the call because earlier calls have not
+  // returned. If F6 forbids the call, the attempt fails now.
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // Called when a call of the source has returned a token. If the caller knows
-  // that this token equals the previous one, which is held or was withdrawn,
-  // `same_as` must be the generation of the previous one; otherwise nullopt.
-  // The caller must publish the returned token if and only if `out.publish` is
-  // set.
+  // Called when a call of the source has returned a token. `same_as` must be
+  // the generation of the previous token (held or withdrawn) if the caller
+  // knows that the returned token equals it; otherwise nullopt. The caller must
+  // publish the returned token if and only if `out.publish` is set.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -211,7 +209,7 @@ class RefreshMachine {
   void OnWakeLost(const Instant& now, Decisions& out);
 
   // Withdraws the token of `generation` and returns true. Returns false, and
-  // decides nothing, if that is not the generation held.
+  // decides nothing, if that token is not held.
   bool OnInvalidate(const Instant& now, Generation generation, Decisions& out);
 
   // Called when a server has rejected `generation`. Does not start an attempt.
@@ -227,11 +225,11 @@ class RefreshMachine {
   // and the abandoned calls that have not returned.
   void OnReset(const Instant& now, Decisions& out);
 
-  // Called in the child of a fork(). Attempts that were submitted or started
-  // before the fork() belong to the parent, so the flight ends; that does not
-  // count as a failure. If `seed` is set, jitter is drawn anew from it, also
-  // for the token that is held and for waits in effect, but not for a wait that
-  // a server asked for. If not, the child goes on with the parent's jitter.
+  // Called in the child of a fork(). Ends the flight, because its attempts
+  // belong to the parent. No failure is counted. If `seed` is set, draws jitter
+  // anew from it, also for the token that is held and for waits in effect. But
+  // a wait that a server asked for does not change. If `seed` is nullopt, the
+  // child goes on with the parent's jitter.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between inputs ----
@@ -239,31 +237,31 @@ class RefreshMachine {
   const RefreshPolicy& policy() const { return *policy_; }
 
   // The moment from which each read must call OnRead. Before it, a read that
-  // does not reject the published token may return it without calling the
-  // machine. Each read must compare the wall time of this moment with the wall
-  // clock, but need not look at BootTime: the timer for wake_at() does that.
+  // does not reject the published token may return that token without calling
+  // the machine. Each read must compare this moment with the wall clock. A read
+  // need not look at BootTime, because the timer for wake_at() does that.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
   BootTime wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
-  // Whether the token may be returned to ordinary reads: it is fresh or stale,
-  // or it is served *degraded*, which means that it is no longer usable, but
-  // refreshes fail (B10).
+  // Whether the token may be returned to ordinary reads. It is either usable,
+  // or *degraded*: no longer usable, but still served because refreshes fail
+  // (B10).
   bool servable(const Instant& now) const {
     return Usable(now) || Degraded(now);
   }
-  // Whether the published token may be returned without being published again
-  // as degraded.
+  // Whether the token may be returned as it was last published. (A token that
+  // has become degraded must first be published again.)
   bool published_servable(const Instant& now) const {
     return Usable(now) || (degraded_published_ && Degraded(now));
   }
-  // If `published_servable` is true, it remains so until this moment, unless
-  // there is an input before. If it is false, this is the present moment.
+  // The moment until which `published_servable` stays true if there is no
+  // input. If `published_servable` is false, this is the present moment.
   DualDeadline published_until(const Instant& now) const;
-  // Whether `request` rejects the token last published, and so must not be
-  // answered with it.
+  // Whether `request` rejects the token last published, so that the read must
+  // not return that token.
   bool rejects(const ReadRequest& request) const {
     return row_.Covers(request.rejected);
   }
@@ -276,11 +274,11 @@ class RefreshMachine {
   // The generation since which all published tokens have had the same bytes.
   Generation same_since() const { return row_.same_since(); }
   // Whether the token last published was rejected by a server, or invalidated.
-  // The end of the row of attempts that rejections started (rejection_row.h)
-  // makes this false.
+  // False again after the row of attempts that rejections started has ended
+  // (rejection_row.h).
   bool current_rejected() const { return row_.current_rejected(); }
-  // The generation that was invalidated and has not been replaced; 0 if none,
-  // or after OnReset.
+  // The generation that was invalidated. 0 if there was none, after a later
+  // publication, and after OnReset.
   Generation invalidated() const { return invalidated_; }
   // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return life_.expiry().wall; }
@@ -305,8 +303,8 @@ class RefreshMachine {
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
-  // When the next attempt may start, apart from the cooldown of background
-  // attempts; the infinite future if fatal.
+  // When the next attempt may start, if the cooldown of background attempts is
+  // ignored. The infinite future if fatal.
   BootTime next_start(const Instant& now) const;
   // When a rejection may start the next attempt; the infinite future if fatal.
   BootTime next_rejected_start(const Instant& now) const;
@@ -324,7 +322,7 @@ class RefreshMachine {
     // answer is discarded.
     uint64_t epoch;
     BootTime started_at;
-    // The value of `Flight::told` when the attempt started.
+    // The rejected generation that the attempt was told of; 0 if none.
     Generation told;
     // Whether a rejection started the attempt, so that `row_` counts it.
     bool by_rejection = false;
@@ -336,11 +334,12 @@ class RefreshMachine {
   struct Flight {
     // Whether an ordinary read has ever waited for the flight.
     bool foreground = false;
-    // Whether a rejection started the flight and it is still in the background.
+    // Whether a rejection started the flight, and the flight is still in the
+    // background.
     bool by_rejection = false;
-    // Whether a read that rejected the token has ever waited for the flight.
+    // Whether a rejecting read has ever waited for the flight.
     bool rejected_waits = false;
-    int budget = 0;    // How many retries it may make in the foreground.
+    int budget = 0;    // The most retries in the foreground.
     int attempts = 0;  // The number of failed attempts of the flight.
     // In kWaiting: when the next attempt is to be submitted.
     BootTime due = BootTime::InfiniteFuture();
@@ -352,9 +351,8 @@ class RefreshMachine {
     BootTime attempt_deadline = BootTime::InfiniteFuture();
     // When the attempt before the running one started.
     BootTime start_before = BootTime::InfinitePast();
-    // The generation that a read rejected while an attempt was queued. This
-    // attempt and later ones of the flight are told of it. 0 if there was no
-    // such read.
+    // The rejected generation that attempts of the flight are told of; 0 if
+    // none. Set when a read rejects the token while an attempt is queued.
     Generation told;
   };
 
@@ -364,7 +362,7 @@ class RefreshMachine {
     // How many calls in a row were made beyond the bound of
     // `max_abandoned_calls`; 0 again when a call returns (F6).
     int beyond = 0;
-    // When the source was last called, if `calls` is not empty.
+    // When the source was last called. Valid only while `calls` is not empty.
     BootTime last_call;
   };
 
@@ -379,12 +377,12 @@ class RefreshMachine {
   struct Trouble {
     Abandoned abandoned;
     Told told;
-    // The latest failure that FailRejectedAttempt handled. OK if there has been
-    // none since a token last came or OnReset was called.
+    // The status of the last failed attempt that a rejection started. OnAnswer
+    // and OnReset set it to OK.
     absl::Status rejection_cause;
-    // No timer starts a flight before this time, which is set when the executor
-    // loses an attempt. So an executor that refuses every attempt is not asked
-    // again without pause. A read may start a flight earlier.
+    // Set when the executor loses an attempt. No timer starts a flight before
+    // this time, so an executor that refuses every attempt is not asked again
+    // without pause. A read may start a flight earlier.
     BootTime lost_until = BootTime::InfinitePast();
   };
 
@@ -395,7 +393,7 @@ class RefreshMachine {
 
   void Begin(const Instant& now);
   void FreeUnused(const Instant& now);
-  // Returns what `trouble_` points to, and creates it if `trouble_` is null.
+  // Returns `*trouble_`. Creates it first if `trouble_` is null.
   Trouble& trouble();
   void ForgetAbandoned();
   size_t abandoned() const {
@@ -438,8 +436,8 @@ class RefreshMachine {
                                   const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
-  // A program may have very many machines, most of them idle. So what an idle
-  // machine does not need is behind a pointer.
+  // What an idle machine does not need is behind a pointer, because a program
+  // may have very many machines, most of them idle.
 
   const std::shared_ptr<const RefreshPolicy> policy_;  // Not null.
   Jitter jitter_;
@@ -459,11 +457,10 @@ class RefreshMachine {
 
   Phase phase_ = Phase::kIdle;
   uint64_t last_attempt_ = 0;
-  // Not null while there is a flight, and until the end of the input that ends
-  // it.
+  // Not null during a flight, and until the input that ends the flight returns.
   CopiedPtr<Flight> flight_;
-  // Created when there is something to record. FreeUnused frees it, but not
-  // once the executor has lost an attempt.
+  // Null until there is something to record. FreeUnused frees it. But once the
+  // executor has lost an attempt, FreeUnused never frees it.
   CopiedPtr<Trouble> trouble_;
 
   RejectionRow row_;

@@ -73,8 +73,8 @@ TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
     EXPECT_TRUE(d.machine.last_cause().ok());
     EXPECT_EQ(d.check_at(), S(4800));
     EXPECT_EQ(d.wake_at(), S(4800));
-    // The late answer has begun no cooldown, even if it was a failure, so the
-    // installed token is refreshed as soon as it is stale.
+    // The late answer has begun no cooldown: the installed token is refreshed
+    // as soon as it is stale.
     EXPECT_EQ(d.At(S(4800)).Read(), Answer::kServe);
     EXPECT_TRUE(d.submitted());
   }
@@ -171,10 +171,10 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: after a lost attempt, the machine used to ask for a timer at
+// Regression test. After a lost attempt, the machine used to ask for a timer at
 // a moment that had passed. So an executor that refused attempts was asked
-// again without pause. But if the token was stale, the machine asked for no
-// timer at all, and refreshed only when a read came.
+// again without pause. If the token was stale, the machine used to ask for no
+// timer at all. So only a read started the next attempt.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -198,8 +198,9 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: in the past, there was no timer for a token that was stale
-// when it arrived, so without a read it was not refreshed before it expired.
+// Regression test: the machine used to ask for no timer if a token was stale
+// when it arrived. Without a read, the token was not refreshed before it
+// expired.
 TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
   policy.stale_window = kForever;

@@ -28,7 +28,7 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
   return d;
 }
 
-// ---- A7: what a read that rejects a generation is served ----
+// ---- A7: what a rejecting read is served ----
 
 TEST(RefreshMachineRejectingReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   MachineDriver d = Held();
@@ -38,7 +38,7 @@ TEST(RefreshMachineRejectingReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   EXPECT_EQ(start->reason, RefreshReason::kExpired);
   EXPECT_EQ(start->rejected, Generation());
   d.Fail();
-  // The read keeps waiting: the refresh is retried, as for any read.
+  // The read keeps waiting: the refresh is retried, as for any ordinary read.
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_EQ(d.machine.failures(), 1);
 }
@@ -55,7 +55,7 @@ TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
   EXPECT_EQ(d.told_next(), S(3602));
   EXPECT_EQ(d.At(S(3602)).ReadRejecting(), Answer::kWait);
   EXPECT_EQ(d.Start()->rejected, Generation(1));
-  // The same bytes came with a later expiry, so the token is fresh again.
+  // The same bytes come with a later expiry, so the token becomes fresh again.
   d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_FALSE(d.out.publish);
   EXPECT_TRUE(d.out.republish_extended);
@@ -80,7 +80,7 @@ TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   const auto start = d.Start();
   EXPECT_EQ(start->reason, RefreshReason::kRejected);
   EXPECT_EQ(start->rejected, Generation(1));
-  // The flight remains a background refresh, whose failure counts.
+  // The flight stays in the background, and its failure counts.
   d.Fail(absl::PermissionDeniedError("no"));
   EXPECT_EQ(d.machine.failures(), 1);
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
@@ -89,9 +89,9 @@ TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
 }
 
-// A rejecting read comes when an attempt that was not told of any rejection has
-// timed out. The timeout is not the error of this read, nor that of the
-// rejecting read that waited for the attempt.
+// An attempt that was not told of any rejection times out. The timer notices
+// the timeout or, in `late`, a rejecting read does. In both cases, no rejecting
+// read gets the timeout as its error.
 TEST(RefreshMachineRejectingReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
   MachineDriver d = StaleAndQueued();
   d.Start();
@@ -114,7 +114,7 @@ TEST(RefreshMachineRejectingReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
   d.wall_step = S(4000);
   d.At(S(10)).ReadAndStart();
   d.Fail();
-  // The wall clock steps back. So the token is usable again, while its flight
+  // The wall clock steps back, which makes the token usable again. The flight
   // is between attempts.
   d.wall_step = S(0);
   EXPECT_EQ(d.At(S(11)).ReadRejecting(), Answer::kFail);
@@ -152,7 +152,7 @@ TEST(RefreshMachineRejectingReadTest, A9TheMinimumIntervalAppliesToAll) {
   EXPECT_EQ(d.At(S(1) - Tick()).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(1));
   EXPECT_EQ(d.At(S(1)).ReadRejecting(), Answer::kWait);
-  // Install exempts the next attempt.
+  // Install exempts the next attempt from the minimum interval.
   EXPECT_TRUE(installed.At(S(1) - Tick()).Install(Expiry::In(S(3600))));
   EXPECT_EQ(installed.ReadRejecting(), Answer::kWait);
 }
@@ -200,14 +200,15 @@ TEST(RefreshMachineRejectingReadTest, A10SoDoesATimeoutAndALostAttempt) {
   lost.Lost();
   EXPECT_EQ(lost.out.failure.cause.code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(lost.out.failure.rejected);
-  // The lost attempt does not count as started, so the next may start at once
-  // (A13).
+  // The lost attempt does not count as started, so the next attempt may start
+  // at once (A13).
   EXPECT_EQ(lost.ReadRejecting(), Answer::kWait);
   EXPECT_TRUE(lost.submitted());
 }
 
-// The attempt has timed out, and a second read comes before the timer. That
-// read ends the flight, and the read that waited must be told of the timeout.
+// The attempt has timed out, and a second read comes before the timer fires.
+// The second read ends the flight. The read that waited must be told of the
+// timeout.
 TEST(RefreshMachineRejectingReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);
@@ -276,8 +277,9 @@ TEST(RefreshMachineRejectingReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
 }
 
-// A source returns the rejected token after the machine has let it go at the
-// end of its life. There is no published token whose life could be extended.
+// The machine lets the rejected token go at the end of the token's life. If the
+// source returns the token after that, no published token is left whose life
+// could be extended.
 TEST(RefreshMachineRejectingReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();

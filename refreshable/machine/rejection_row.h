@@ -17,25 +17,25 @@
 namespace refreshable {
 namespace internal {
 
-// A RejectionRow records the latest generation that was rejected or
-// invalidated, and the present *row*: a sequence of attempts that rejections
-// started. Each attempt makes the wait before the next one longer, up to a
-// limit, until the row ends. So a server that rejects every token cannot make
-// its client fetch a token per call.
+// Records the latest generation that was rejected or invalidated, and the
+// present *row*: the sequence of attempts that rejections started. Each attempt
+// of a row makes the wait before the next attempt longer, up to a limit. So a
+// server that rejects every token cannot make its client fetch a token per
+// call.
 //
-// It knows no clock and no thread; moments are passed in.
+// A RejectionRow knows no clock and no thread; moments are passed in.
 class RejectionRow {
  public:
   // Called when a token is published as `generation`. `same_token` says whether
-  // it is known to equal the token held so far; if so, all rejections of that
-  // one apply to `generation` too.
+  // the token is known to equal the token held so far. If so, rejections of the
+  // token held so far apply to `generation` too.
   void OnPublish(Generation generation, bool same_token) {
     if (!same_token) first_ = generation;
     last_ = generation;
   }
 
   // Whether a rejection of generation `rejected` concerns the token last
-  // published, because every later publication was known to bring an equal
+  // published: `rejected` and all later generations are known to have the same
   // token. False for 0 and for generations not published yet.
   bool Covers(Generation rejected) const {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
@@ -64,14 +64,14 @@ class RejectionRow {
 
   int attempts() const { return row_ != nullptr ? row_->attempts : 0; }
 
-  // When the row lets a rejection start another attempt, if the last attempt of
-  // any kind started at `last_start`.
+  // When the row lets a rejection start the next attempt. `last_start` is when
+  // the last attempt of any kind started.
   BootTime NextStart(BootTime last_start) const {
     return row_ != nullptr ? last_start + row_->next : last_start;
   }
 
   // Called when an attempt of the row starts. `wait` is the time that must pass
-  // before a rejection may start the next one.
+  // before a rejection may start another attempt.
   void OnStart(absl::Duration wait) {
     ++row().attempts;
     row_->before = row_->next;
@@ -82,8 +82,8 @@ class RejectionRow {
   void SetWait(absl::Duration wait) { row_->next = wait; }
 
   // Called in the child of a fork() if an attempt that a rejection started is
-  // running. That attempt belongs to the parent, so its OnStart is undone,
-  // unless the row has ended since.
+  // running. Undoes the OnStart of that attempt, because the attempt belongs to
+  // the parent. Does nothing if the row has ended since.
   void OnFork() {
     if (attempts() == 0) return;
     --row_->attempts;
@@ -95,9 +95,8 @@ class RejectionRow {
 
  private:
   struct Row {
-    // The latest generation that was rejected or invalidated; 0 if none. It
-    // concerns the token last published only if it lies between `first_` and
-    // `last_`.
+    // The latest generation that was rejected or invalidated; 0 if none. Covers
+    // says whether this concerns the token last published.
     Generation noted;
     int attempts = 0;
     absl::Duration next;    // The wait before the next attempt.
@@ -109,10 +108,8 @@ class RejectionRow {
     return *row_;
   }
 
-  // `last_` is the generation last published. `first_` is the one since which
-  // all published tokens are known to be equal.
-  Generation first_;
-  Generation last_;
+  Generation first_;    // See `same_since`.
+  Generation last_;     // See `last`.
   CopiedPtr<Row> row_;  // Null if nothing was recorded since the last End.
 };
 

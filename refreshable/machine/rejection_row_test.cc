@@ -117,13 +117,13 @@ TEST(RefreshMachineRejectionRowTest, A13ResetAndInstallEndIt) {
 TEST(RefreshMachineRejectionRowTest, A13TheWaitCountsFromTheLastAttemptOfAny) {
   MachineDriver d = Held();
   d.At(S(10));
-  // Five attempts start, the last one at 40 s. The wait after it is 32 s.
+  // Five attempts start, the last one at 40 s. The next wait is 32 s.
   RejectAll(d, S(70));
   d.At(S(2439)).Report(d.machine.generation());
   d.At(S(2500)).Read();
   d.Start();
   d.Succeed(Expiry::In(S(3600)));
-  // The wait now counts from this ordinary refresh.
+  // The wait now counts from the ordinary refresh at 2500 s.
   EXPECT_EQ(d.At(S(2510)).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(2532));
 }
@@ -156,8 +156,8 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
-  // The third attempt belongs to the parent, so the child's wait is the one
-  // after the second attempt: 4 s, which have passed.
+  // The third attempt belongs to the parent. So in the child, the wait of 4 s
+  // after the second attempt counts. It has passed.
   EXPECT_EQ(d.machine.next_rejected_start(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);

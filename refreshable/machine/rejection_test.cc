@@ -55,7 +55,8 @@ TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
             RefreshReason::kRejected);
   d.Fail();
   d.At(S(102)).Wake();
-  // Every attempt is told of the invalidated generation, until one succeeds.
+  // Every attempt is told of the invalidated generation until an attempt
+  // succeeds.
   EXPECT_EQ(d.Start()->rejected, Generation(1));
   d.Succeed(Expiry::In(S(3600)));
   d.At(S(9999));
@@ -183,7 +184,8 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver d(policy);
   d.FailTimes(1);
   d.At(S(100)).Hold(S(60));
-  // The step makes the token stale at 115 s. It remains young until 130 s.
+  // The step of the wall clock makes the token stale at 115 s. The token is
+  // young until 130 s.
   d.wall_step = S(15);
   for (int at : {115, 120}) {
     d.At(S(at)).Read();
@@ -201,8 +203,8 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// An answer (A11) clears all failures, including those that do not count
-// towards exhaustion (B2). They must not be subtracted from later failures.
+// An answer (A11) clears all failures, also the excused failures, which do not
+// count towards exhaustion (B2). An excuse must not remain for later failures.
 TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
@@ -303,7 +305,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
 TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   EXPECT_TRUE(d.Invalidate());
-  // An attempt is permitted from 1004 s on, so the queued one stays.
+  // An attempt is permitted from 1004 s on, so the queued attempt stays.
   EXPECT_EQ(d.machine.queued(), d.attempt);
   EXPECT_TRUE(d.Start().has_value());
 
@@ -348,8 +350,8 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
     MachineDriver d(policy);
     d.FailTimes(before);
     d.At(S(1000)).Hold(S(3600));
-    // The token is expired by the wall clock, but still young, since its age
-    // counts on BootTime.
+    // The token has expired by the wall clock. But it is still young, because
+    // BootTime decides that.
     d.wall_step = absl::Hours(2);
     d.At(S(1001)).ReadAndStart();
     d.Fail();

@@ -18,8 +18,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// If the policy does not set `background_cooldown`, a cooldown lasts at most
-// this long or, if that is longer, `min_interval`.
+// The longest cooldown if the policy sets neither `background_cooldown` nor a
+// longer `min_interval`.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains
@@ -156,8 +156,6 @@ BootTime RetrySchedule::NextStart(const RefreshPolicy& policy,
                   since_->retry_after_until.value_or(since_->backoff_until));
 }
 
-// Draws the backoff, which depends on the number of failures, and the wait
-// before a probe.
 void RetrySchedule::DrawWaits(const RefreshPolicy& policy, Jitter& jitter) {
   since_->backoff_until =
       last_start_ +

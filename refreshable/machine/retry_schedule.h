@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RetrySchedule: computes when the next attempt may start after the earlier
-// ones.
+// RetrySchedule: computes when the next attempt may start.
 
 #ifndef REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
 #define REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
@@ -36,7 +35,7 @@ class RetrySchedule {
  public:
   // ---- Inputs ----
 
-  // Called when an attempt starts. Returns when the attempt before it started;
+  // Called when an attempt starts. Returns when the previous attempt started;
   // the infinite past if there was none.
   BootTime OnStart(BootTime now);
 
@@ -47,9 +46,9 @@ class RetrySchedule {
                  const absl::Status& cause,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
-  // Called when an attempt that a rejection started has failed and the failure
-  // does not count. A wait that the server asked for (`retry_after`) still
-  // delays every attempt. Returns for how long, or nullopt if there is no
+  // Called when an attempt that a rejection started has failed. The failure
+  // does not count, but a wait that the server asked for (`retry_after`) delays
+  // every attempt. Returns the length of this delay; nullopt if there is no
   // delay.
   std::optional<absl::Duration> OnRejectionFailure(
       const RefreshPolicy& policy, BootTime now,
@@ -60,9 +59,9 @@ class RetrySchedule {
   void BeginCooldown(const RefreshPolicy& policy, BootTime now,
                      absl::Duration usable_for);
 
-  // Called when a token is about to be published. Remembers the failures before
-  // it, which count again if the token is invalidated while it is young. Must
-  // be called before OnAnswer, which clears them.
+  // Called when a token is about to be published. Remembers the failures,
+  // because they count again if the token is invalidated while it is young.
+  // Must be called before OnAnswer, which clears the failures.
   void OnPublish();
 
   // Called when a token has come, from the source or by `Install`. Clears the
@@ -73,25 +72,25 @@ class RetrySchedule {
   // minimum interval between two starts.
   void OnInstall() { interval_exempt_ = true; }
 
-  // Called when the token was invalidated. If it was `young`, the invalidation
-  // counts as a failure, and the failures before the token's publication count
-  // again. `attempt_kept` says whether the running attempt goes on, to replace
-  // the token. If it does not, the next attempt is exempt from the minimum
-  // interval between two starts.
+  // Called when the token was invalidated. If the token was `young`, the
+  // invalidation counts as a failure, and the failures before the token's
+  // publication count again. `attempt_kept` says whether a running attempt goes
+  // on, to replace the token. If `attempt_kept` is false, the next attempt is
+  // exempt from the minimum interval between two starts.
   void OnInvalidate(const RefreshPolicy& policy, bool young, bool attempt_kept,
                     Jitter& jitter);
 
   // Forgets the failures and the waits after them.
   void OnReset();
 
-  // Called in the child of a fork(). A running attempt belongs to the parent,
-  // so it counts as not started: `start_before` must be when the attempt before
-  // it started. If no attempt is running, `start_before` must be nullopt.
-  // Exempts the next attempt from the minimum interval between two starts.
+  // Called in the child of a fork(). If no attempt is running, `start_before`
+  // must be nullopt. A running attempt belongs to the parent and counts as not
+  // started, so `start_before` must be the start of the attempt before the
+  // running attempt. Exempts the next attempt from the minimum interval between
+  // two starts.
   void OnFork(std::optional<BootTime> start_before);
 
-  // Draws the backoff and the wait before a probe anew, if failures have set
-  // them.
+  // Draws the backoff and the wait before a probe anew, if `failures()` > 0.
   void DrawAgain(const RefreshPolicy& policy, Jitter& jitter);
 
   // ---- What is known between inputs ----
@@ -106,10 +105,10 @@ class RetrySchedule {
   }
 
   // Whether the failures in a row, without the excused ones, have reached
-  // `max_consecutive_failures`. A failure is excused if, because the server
-  // asked for a wait, the next attempt may start before the backoff ends. While
-  // this is true and no usable token is held, attempts are probes, or none is
-  // made (`on_exhausted`).
+  // `max_consecutive_failures`. A failure is *excused* if the server asked for
+  // a wait so short that the next attempt may start before the backoff ends.
+  // While this is true and no usable token is held, attempts are probes or, if
+  // `on_exhausted` says so, no attempt is made.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -125,8 +124,8 @@ class RetrySchedule {
   }
 
   // The end of the cooldown. While the token is usable, no background attempt
-  // may start before this, even if NextStart permits one, unless a rejection
-  // starts it.
+  // may start before this, even if NextStart permits it. Exception: an attempt
+  // that a rejection starts.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();
@@ -139,12 +138,12 @@ class RetrySchedule {
   // What has happened since a token last came or OnReset was called.
   struct Since {
     int failures = 0;
-    absl::Status last_cause;  // The cause of the last of `failures`.
+    absl::Status last_cause;  // The cause of the latest failure.
     // How many of `failures` are excused (see Exhausted).
     int excused = 0;
     BootTime backoff_until = BootTime::InfinitePast();
-    // How long after the start of the last attempt a probe may start. This and
-    // `backoff_until` are drawn whenever `failures` rises, and by DrawAgain.
+    // How long after the start of the last attempt a probe may start. DrawWaits
+    // sets this and `backoff_until`.
     absl::Duration probe_wait;
     // If set, replaces `backoff_until`, because the server asked for a wait.
     std::optional<BootTime> retry_after_until;

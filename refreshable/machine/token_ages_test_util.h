@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ages of a token at which it is no longer fresh or usable, as F4 states
-// them. Tests compare the library with models that use this file. The library
-// does not use it, so a mistake in its own arithmetic is noticed.
+// The ages at which a token stops being fresh and usable, as F4 states them.
+// Tests compare the library with models that use this file. The library does
+// not use this file, so the tests notice a mistake in the library's arithmetic.
 
 #ifndef REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_

@@ -30,9 +30,9 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
           : std::min(lifetime / 2, policy.max_stale_window);
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
-    // The jitter below makes the token stale earlier, but not before a quarter
-    // of its life. If a hint before or shortly after that quarter were not
-    // moved later, clients with the same hint would gather there.
+    // A hint before or shortly after a quarter of the token's life is moved
+    // later. Otherwise clients with the same hint would gather at that quarter,
+    // because the jitter below makes no token stale before it.
     const absl::Duration quarter = lifetime / 4;
     fresh_for =
         std::max(left.refresh_in, std::min(quarter + lifetime * policy.jitter,

@@ -16,18 +16,18 @@ namespace refreshable {
 namespace internal {
 
 // How long a token lives, and the source's hint of when to replace it
-// (`Expiry::WithRefreshIn`). Both count from the present moment. The hint may
-// be zero or less if the answer took long; it is infinite if there is none.
+// (`Expiry::WithRefreshIn`). Both count from the present moment. `refresh_in`
+// may be zero or less if the answer took long. It is infinite if there is no
+// hint.
 struct LifetimeLeft {
   absl::Duration lifetime;
   absl::Duration refresh_in = absl::InfiniteDuration();
 };
 
 // The lifetime of one token. A token becomes stale, stops being usable, and
-// expires, in this order. It *ends* when it can no longer be served even while
-// refreshes fail: `max_stale_on_error` after it expires or, if the policy does
-// not set that, when it stops being usable. Each of these moments is on both
-// clocks. A token is *young* for some time after it came from a source.
+// expires, in this order. A token *ends* when it can no longer be served even
+// while refreshes fail (see `end`). Each of these moments is on both clocks. A
+// token is *young* for some time after it came from a source.
 //
 // A TokenLifetime knows no clock and no thread; moments are passed in. The
 // default value is the lifetime of a token that never becomes stale and is not
@@ -35,9 +35,9 @@ struct LifetimeLeft {
 class TokenLifetime {
  public:
   TokenLifetime() = default;
-  // Makes the lifetime of a token that came at `now`, from a source unless
-  // SetInstalled is called next. Requires: `left.lifetime` > 0. Draws at most
-  // one number from `jitter`.
+  // Makes the lifetime of a token that a source returned at `now`. If the token
+  // was installed instead, call SetInstalled next. Requires: `left.lifetime` >
+  // 0. Draws at most one number from `jitter`.
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
                 const LifetimeLeft& left, Jitter& jitter);
 
@@ -47,8 +47,7 @@ class TokenLifetime {
               const LifetimeLeft& left, Jitter& jitter) {
     SetEdges(policy, now, left, jitter);
   }
-  // Called if the token was installed and did not come from a source. Makes it
-  // not young.
+  // Makes the token not young. Called if the token was installed.
   void SetInstalled() { young_until_ = BootTime::InfinitePast(); }
   // Draws the jitter of `stale_at` anew.
   void DrawAgain(Jitter& jitter);
@@ -85,8 +84,7 @@ class TokenLifetime {
   // How long before its expiry the token becomes stale, and stops being usable.
   absl::Duration stale_for_;
   absl::Duration unusable_for_;
-  // The jitter makes the token stale earlier, by the product of
-  // `max_stale_jitter_` and `drawn_`, the number that was drawn.
+  // The jitter makes the token stale earlier, by `max_stale_jitter_ * drawn_`.
   absl::Duration max_stale_jitter_;
   double drawn_ = 0;
   BootTime young_until_ = BootTime::InfinitePast();

@@ -27,8 +27,8 @@ constexpr int kSeeds = 200;
 
 absl::Status Busy() { return absl::ResourceExhaustedError("busy"); }
 
-// A duration of each of many clients that differ only in their seeds: a wait,
-// or the time until the token is stale.
+// The durations of many clients that differ only in their seeds, one duration
+// for each client. A duration is a wait, or the time until the token is stale.
 class Spread {
  public:
   void Add(absl::Duration wait) { waits_.insert(wait); }
@@ -268,7 +268,7 @@ TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
   }
 }
 
-// Regression test: with a large jitter, the token of a hint was never stale.
+// Regression test: with a large jitter, a token with a hint never became stale.
 TEST(RefreshMachineWaitingTest, F8AHintHoldsWithALargeJitterToo) {
   RefreshPolicy policy;
   policy.jitter = 0.999;
@@ -338,8 +338,8 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
     d.Hold(c.life);
     d.At(c.fails_at).Read();
     d.Start();
-    // The server asks for so little that only the minimum interval, 1 s, and
-    // the cooldown remain.
+    // The server asks for a wait so short that only the minimum interval (1 s)
+    // and the cooldown matter.
     d.Fail(Busy(), Ms(1));
     EXPECT_EQ(d.event(EventKind::kBackoff).delay, c.cooldown);
   }

@@ -54,10 +54,10 @@ const AnswerFields* Readable(const HttpAnswer& answer,
                                                              : nullptr;
 }
 
-// Returns whether a 2xx answer reports an error. A string `error` reports one
-// unless it is empty; null reports none. Another kind of `error` reports one
-// only if there is no access token, because some servers send `"error": false`
-// with every token.
+// Returns whether a 2xx answer reports an error. A string `error` reports an
+// error if it is not empty. A null reports no error. Any other `error` reports
+// an error only if there is no access token, because some servers send
+// `"error": false` with every token.
 bool IsError(const AnswerFields& fields) {
   if (fields.error.kind == Kind::kString) return !fields.error.text.empty();
   return !IsMissing(fields.error) && IsMissing(fields.access_token);
@@ -79,8 +79,8 @@ absl::Status ErrorOf(const HttpAnswer& answer, const AnswerFields* fields) {
 }
 
 // Returns an error that says why no field of a 2xx answer could be read. The
-// error is transient, because such a body usually comes from a proxy and not
-// from the token endpoint.
+// error is transient, because an unreadable body usually comes from a proxy and
+// not from the token endpoint.
 absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
   std::string what;
   if (BodyTooLong(answer, max_body_bytes)) {
@@ -164,8 +164,8 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   return absl::FromCivil(civil, absl::UTCTimeZone());
 }
 
-// Returns the date that `text` contains, in any of the forms of a date that
-// InterpretAnswer's comment lists. Returns nullopt if `text` is no date.
+// Parses a date in one of the forms that the comment of InterpretAnswer lists.
+// Returns nullopt if `text` is no such date.
 std::optional<absl::Time> ReadDate(absl::string_view text, absl::Time arrived) {
   if (text.size() > kMaxDateBytes) return std::nullopt;
   std::string rfc3339(absl::StripAsciiWhitespace(text));

@@ -61,7 +61,7 @@ struct AnswerField {
   };
   Kind kind = Kind::kAbsent;
   // For kString, the string without its quotes and escapes. For kNumber, the
-  // number as the body has it. Otherwise empty.
+  // number as it is written in the body. Otherwise empty.
   Secret text;
 
   static AnswerField Null() { return Of(Kind::kNull, {}); }
@@ -79,7 +79,7 @@ struct AnswerField {
   }
 };
 
-// Those members of an answer's JSON object that this library uses.
+// The members of an answer's JSON object that this library uses.
 struct AnswerFields {
   AnswerField access_token;
   AnswerField token_type;
@@ -90,8 +90,8 @@ struct AnswerFields {
   AnswerField scope;
   AnswerField error;
 
-  // Sets the member called `name`. Ignores names other than those above, so a
-  // reader may pass every member that it finds.
+  // Sets the member called `name`. Does nothing if there is no such member, so
+  // a reader may pass every member that it finds.
   void Set(absl::string_view name, AnswerField field);
 };
 
@@ -105,11 +105,11 @@ using AnswerReader =
 
 // What a successful answer contains (RFC 6749, section 5.1).
 struct TokenAnswer {
-  // The access token and its expiry. If the answer has a positive `refresh_in`,
-  // that is the `Expiry::refresh_in()` of the expiry.
+  // The access token and its expiry. A positive `refresh_in` of the answer
+  // becomes `Expiry::refresh_in()`.
   Credential<Secret> credential;
-  // The scope of the token exactly as the server sent it; nullopt if it sent no
-  // string.
+  // The scope of the token exactly as the server sent it; nullopt if the server
+  // sent no string.
   std::optional<std::string> scope;
 
   friend std::ostream& operator<<(std::ostream& os, const TokenAnswer& a) {
@@ -122,9 +122,9 @@ struct AnswerOptions {
   // such a token never expires: it is refreshed only if it is rejected or
   // withdrawn.
   std::optional<absl::Duration> default_lifetime;
-  // The values of token_type that are accepted; upper and lower case are the
-  // same. If the list is empty, every value is accepted. A token_type that is
-  // absent or null is always accepted.
+  // The values of token_type that are accepted, in upper or lower case. If the
+  // list is empty, every value is accepted. A token_type that is absent or null
+  // is always accepted.
   std::vector<std::string> token_types = {"Bearer"};
   // The most bytes that a body may have. Positive.
   size_t max_body_bytes = kDefaultMaxBodyBytes;
@@ -134,26 +134,28 @@ struct AnswerOptions {
 // or the status of the failure. `fields` is what an AnswerReader returned for
 // the body.
 //
-// A 2xx answer is a success unless one of the failures below applies. The
-// expiry is the first of these that the answer has (null counts as absent):
+// A 2xx answer is a success if none of the failures below applies. The expiry
+// comes from the first of these members that the answer has (null counts as
+// absent):
 //
-//   - `expires_in`, a number or a string that contains one, such as 3600,
+//   - `expires_in`, a number or a string that contains a number, such as 3600,
 //     "3600" or 3599.5. It becomes an `Expiry::In`, which counts from the start
 //     of the attempt. Zero or less means that the token has already expired.
 //   - `expires_on`: the seconds since 1970 (a number, or a string that contains
-//     one) or a date (as in RFC 3339, an HTTP-date, or Azure's "6/19/2019
+//     a number) or a date (as in RFC 3339, an HTTP-date, or Azure's "6/19/2019
 //     11:42:01 PM +00:00"). If the answer has a valid Date header, the token's
 //     lifetime is `expires_on` minus that date, which is right even if the
 //     clock of this computer is wrong. Otherwise the expiry is an `Expiry::At`,
 //     which depends on this computer's clock.
 //
-// If the answer has neither, `AnswerOptions::default_lifetime` decides. The
-// lifetime that the server states is cut to 100 years, and so is `refresh_in`.
+// If the answer has neither member, `AnswerOptions::default_lifetime` decides.
+// The lifetime that the server states is cut to 100 years, and so is
+// `refresh_in`.
 //
 // Failures:
 //   - The status of `HttpErrorToStatus`: an answer other than 2xx; a 2xx whose
-//     `error` is a string and not empty; a 2xx whose `error` is neither a
-//     string nor null, and which has no access token.
+//     `error` is a string and not empty; a 2xx that has no access token, and
+//     whose `error` is a number, a boolean, an object or an array.
 //   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object, such as
 //     the HTML page of a proxy, or is longer than `max_body_bytes`.
 //   - FAILED_PRECONDITION (permanent): a 2xx with a JSON object that has no
@@ -161,8 +163,8 @@ struct AnswerOptions {
 //     that RFC 6749 does not permit (appendix A.12); a token_type that is not
 //     accepted; an expiry that cannot be read.
 //
-// No message contains anything that the server sent, except the HTTP status and
-// an `error` that HttpErrorToStatus permits in it. Thread-safe. Never blocks.
+// Of what the server sent, messages contain at most the HTTP status, and the
+// `error` if HttpErrorToStatus shows it. Thread-safe. Never blocks.
 absl::StatusOr<TokenAnswer> InterpretAnswer(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     const AnswerOptions& options);
@@ -171,27 +173,29 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
 // presented.
 struct PresentedToken {
   enum class Fate {
-    // A 2xx without an error, and with an access token or a refresh token.
+    // The answer is a 2xx without an error, and with an access token or a
+    // refresh token.
     kAccepted,
     // The server answered `invalid_grant`, and the status was not 429 or 5xx.
     kRefused,
     // The answer is an error of another kind. The server may accept the refresh
     // token later.
     kUndecided,
-    // A 2xx that cannot be read, or has neither a token nor an error; or no
-    // answer came, although the request may have been received. If the server
-    // has replaced the refresh token, the new one is lost.
+    // The answer is a 2xx that cannot be read, or that has neither a token nor
+    // an error. Or no answer came, although the server may have received the
+    // request. If the server has replaced the refresh token, the new refresh
+    // token is lost.
     kLost,
   };
   Fate fate = Fate::kUndecided;
   // The refresh token to use from now on. Set only if the fate is kAccepted and
-  // the server sent one. It is set even if InterpretAnswer does not accept the
-  // access token of the same answer.
+  // the server sent a refresh token. It is set even if InterpretAnswer does not
+  // accept the access token of the same answer.
   std::optional<Secret> next;
 };
 // Returns what `answer` means for the refresh token that its request presented.
 // `fields` is what an AnswerReader returned for the body, and `max_body_bytes`
-// is that of AnswerOptions.
+// is `AnswerOptions::max_body_bytes`.
 PresentedToken InterpretPresentedToken(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     size_t max_body_bytes);

@@ -32,7 +32,7 @@ using Members = std::vector<std::pair<std::string, AnswerField>>;
 // The access token of most answers in this file. No status may show it.
 constexpr char kToken[] = "hunter2";
 constexpr char kDate[] = "Thu, 01 Jan 2026 00:00:00 GMT";
-const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // As kDate.
+const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // Equals kDate.
 constexpr absl::Duration kCentury = absl::Hours(100 * 8766);
 
 AnswerField String(absl::string_view text) { return AnswerField::String(text); }
@@ -74,8 +74,8 @@ Outcome Transient(int status, absl::string_view what) {
 }
 
 // An answer of a server, and the outcome that the test EveryOddity expects;
-// other tests ignore `outcome`. `body` is not parsed: FieldsOf returns
-// `members`, or an error if they are nullopt.
+// other tests ignore `outcome`. `members` is what a reader returns for `body`;
+// nullopt if the reader fails.
 struct Oddity {
   std::string name;
   int status = 200;
@@ -302,8 +302,9 @@ std::vector<Oddity> Oddities() {
   };
 }
 
-// Returns the members of `oddity`. If they are nullopt, returns an error that
-// quotes the body, as parsers do; InterpretAnswer must not show that message.
+// Returns the members of `oddity`. If `members` is nullopt, returns an error
+// that quotes the body, as parsers do. InterpretAnswer must not show that
+// error.
 absl::StatusOr<AnswerFields> FieldsOf(const Oddity& oddity) {
   if (!oddity.members.has_value()) {
     return absl::InvalidArgumentError("cannot parse: " + oddity.body);

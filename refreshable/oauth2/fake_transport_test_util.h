@@ -92,13 +92,12 @@ class FakeTransport final : public Transport {
   }
   ~FakeTransport() override {
     *alive_ = false;
-    // The destructor of a transport must end all requests. This one does so by
-    // destroying each `done`.
+    // Ends all requests, as every transport must, by destroying each `done`.
     for (size_t i = 0; i < calls_.size(); ++i) Take(i);
   }
 
-  // Passes `answer` to the `done` of `calls()[index]`, which must not have been
-  // called or dropped.
+  // Passes `answer` to the `done` of `calls()[index]`. Requires: this `done`
+  // has not been called or destroyed.
   void End(size_t index, absl::StatusOr<HttpAnswer> answer) {
     Done done = Take(index);
     ASSERT_TRUE(done != nullptr) << index;

@@ -106,9 +106,9 @@ absl::Status FlushFolder(const std::string& folder) {
 }  // namespace
 
 absl::StatusOr<Secret> FileRefreshTokenStore::Load() {
-  // O_NONBLOCK, because opening a FIFO would otherwise wait for a writer.
+  // Without O_NONBLOCK, opening a FIFO would wait for a writer.
   const File file(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  // A socket cannot be opened. NOT_FOUND, the code of ENXIO, would be wrong.
+  // Opening a socket fails with ENXIO, for which Errno would return NOT_FOUND.
   if (!file.ok() && errno == ENXIO) {
     return Refused(path_, "is not a regular file");
   }

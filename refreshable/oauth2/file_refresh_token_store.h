@@ -25,22 +25,22 @@ namespace oauth2 {
 // `Store` writes a new file beside the old one, with mode 0600, flushes it to
 // the disk, renames it over the old one, and flushes the folder. If the program
 // crashes before the rename, or the disk is full, the old token is kept. A
-// crash may leave the new file behind; its name is that of the old one and
+// crash may leave the new file behind. Its name is the name of the old file and
 // seven more characters. The folder must exist. If the path is a symbolic link,
 // the link is replaced, not the file it leads to.
 //
 // Errors:
 //   - NOT_FOUND: `Load` finds no file, or an empty one.
 //   - FAILED_PRECONDITION: `Load` finds something other than a regular file, a
-//     file with more than 64 KiB, or a file for which its group or others have
-//     a permission.
+//     file with more than 64 KiB, or a file whose mode gives its group or
+//     others a permission.
 //   - INVALID_ARGUMENT: `Store` is given a token with more than 64 KiB.
 //   - UNIMPLEMENTED: the system is Windows.
 //   - The code of `absl::ErrnoToStatus`, if a call of the system fails.
 // No status contains a byte of a token.
 //
-// Thread-safe, except that two threads must not call `Store` at the same time
-// (RefreshTokens does not). Both methods block while the file system does.
+// Thread-safe. Exception: two threads must not call `Store` at the same time.
+// (RefreshTokens sees to that.) Both methods block while the file system does.
 class FileRefreshTokenStore final : public RefreshTokenStore {
  public:
   explicit FileRefreshTokenStore(std::string path);

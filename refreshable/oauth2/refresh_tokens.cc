@@ -61,10 +61,9 @@ class RefreshTokens::StoreCall {
   RefreshTokens* const tokens_;
 };
 
-// An entry in `continuing_` for the thread that made the object, for as long as
-// the object exists. By this entry ContinueAfterAnswer sees that its thread is
-// inside Continue. Nested calls of Continue make several entries for one
-// thread.
+// As long as a Continuing exists, `continuing_` has an entry for the thread
+// that made it. ContinueAfterAnswer looks there to see whether its thread is
+// inside Continue.
 class RefreshTokens::Continuing {
  public:
   explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {
@@ -127,7 +126,8 @@ absl::Status RefreshTokens::Install(Secret refresh_token) {
     token_ = std::move(refresh_token);
     ++version_;
     lost_answers_ = 0;
-    turn_ = 0;  // A turn of the old login must not block new ones.
+    // A turn of the old login must not block turns of the new login.
+    turn_ = 0;
   }
   return Save();
 }
@@ -173,10 +173,9 @@ void RefreshTokens::Sweep() {
 void RefreshTokens::ContinueAfterAnswer() {
   {
     absl::MutexLock lock(&mu_);
-    // If this thread is inside Continue, as it usually is if the transport
-    // blocks, that call goes on with the next attempt. A nested call would not
-    // return before the next attempt ends, so a long queue would overflow the
-    // stack.
+    // If this thread is inside Continue, that call of Continue goes on with the
+    // next attempt. If calls of Continue were nested, a long queue would
+    // overflow the stack.
     if (std::find(continuing_.begin(), continuing_.end(),
                   std::this_thread::get_id()) != continuing_.end()) {
       return;
@@ -206,8 +205,8 @@ void RefreshTokens::Continue() {
 }
 
 absl::StatusOr<RefreshTokens::Turn> RefreshTokens::Begin(uint64_t id) {
-  // If saving fails, the token in memory must not be replaced by the one in the
-  // store, which is probably older.
+  // If saving fails, the token in memory must not be replaced by the token in
+  // the store, which is probably older.
   if (Save().ok()) Load();
   absl::MutexLock lock(&mu_);
   if (turn_ != id) {
@@ -253,8 +252,8 @@ void RefreshTokens::Load() {
     }
     absl::MutexLock lock(&mu_);
     load_status_ = status;
-    // If the versions differ, the token in memory has not reached the store
-    // yet, and must not be replaced by the one there, which is probably older.
+    // If the versions differ, the token in memory has not been stored yet. It
+    // must not be replaced by the stored token, which is probably older.
     if (version_ == stored_version_) {
       if (status.ok() && *loaded != token_) {
         token_ = *std::move(loaded);

@@ -33,16 +33,16 @@ namespace oauth2 {
 // keychain, a database. Implement it for your program, or use
 // FileRefreshTokenStore (file_refresh_token_store.h).
 //
-// A RefreshTokens calls its store from one thread at a time, which may be any
-// thread: one that refreshes, one of the transport, the caller of `Install`. A
+// A RefreshTokens calls its store on one thread at a time: a thread that
+// refreshes, a thread of the transport, or the thread that calls `Install`. A
 // method of the store may block, but not for long, because a refresh waits for
-// it. It must not call the RefreshTokens, must not throw, and must put no byte
-// of a token into a status.
+// it. A method must not call the RefreshTokens, must not throw, and must put no
+// byte of a token into a status.
 class RefreshTokenStore {
  public:
   virtual ~RefreshTokenStore() = default;
 
-  // Returns the token that was stored last, by this or another process. Returns
+  // Returns the token that was stored last, by this process or another. Returns
   // NOT_FOUND if no token is stored.
   virtual absl::StatusOr<Secret> Load() = 0;
 
@@ -53,7 +53,7 @@ class RefreshTokenStore {
 };
 
 // Returns whether `status` says that there is no usable refresh token, so that
-// the user must log in again. `status` may be that of a token source's answer,
+// the user must log in again. `status` may be a status from a token source,
 // `Event::status` or `Health::last_cause`. If the result is true, the code of
 // `status` is UNAUTHENTICATED.
 bool IsLoginNeeded(const absl::Status& status);
@@ -76,7 +76,7 @@ bool IsLoginNeeded(const absl::Status& status);
 //     again.
 //   - Before an attempt presents the token, it loads the token from the store.
 //     If another process has stored another token, the attempt presents that
-//     one; if the store is empty, a new login is needed.
+//     token. If the store is empty, a new login is needed.
 //
 // After the user has logged in again, call `Install` with the new refresh token
 // and then `Refreshable::Reset()`, or `Refreshable::Install()` with the new
@@ -84,10 +84,10 @@ bool IsLoginNeeded(const absl::Status& status);
 // same store.
 //
 // If a new token cannot be stored, it is kept in memory and used. The next
-// attempt tries to store it again before it presents the token; until this has
-// succeeded, no token is loaded. If the token cannot be loaded, the attempt
-// presents the token in memory; if there is none, the attempt fails with the
-// code of the store's status.
+// attempt tries to store the token again before it presents it. No token is
+// loaded until the token in memory has been stored. If an attempt cannot load
+// the token, it presents the token in memory. If there is no token in memory,
+// the attempt fails with the code of the store's status.
 //
 // Thread-safe. After a fork(), the parent or the child may present the token,
 // but not both. The store and `on_store_failed` may be destroyed on a thread of
@@ -97,14 +97,14 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // Whether a refresh token is presented again after an answer to it was lost.
   // An answer is lost if the transport failed although the server may have
   // received the request (see `NotSent`), or if a 2xx could not be read or had
-  // neither a token nor an error. Any other HTTP status (502, say) is no lost
-  // answer. The count of lost answers returns to zero when the server accepts a
-  // token, when `Install` is called, and when another token is loaded from the
-  // store.
+  // neither a token nor an error. An answer with any other HTTP status, such as
+  // 502, is not lost. The count of lost answers returns to zero when the server
+  // accepts a token, when `Install` is called, and when another token is loaded
+  // from the store.
   enum class AfterLostAnswer {
     // The token is presented again until a second answer is lost; then a new
     // login is needed. If the server has replaced the token, it refuses the old
-    // one, and may end the login.
+    // token, and may end the login.
     kPresentOnceMore,
     // The token is never presented again: a new login is needed.
     kNeverPresent,
@@ -137,20 +137,20 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   ~RefreshTokens();
 
   // Stores the refresh token of a new login. Later attempts present it. An
-  // attempt that has its turn still presents the old token; the refresh token
-  // in its answer is ignored, but its access token is used. Returns
-  // INVALID_ARGUMENT if `refresh_token` is empty; otherwise the status of the
-  // store, or OK if there is none. The new token is used even if the store has
-  // failed. Blocks while the store does.
+  // attempt whose turn has begun still presents the old token. The refresh
+  // token in the answer to that attempt is ignored, but the access token is
+  // used. Returns INVALID_ARGUMENT if `refresh_token` is empty; otherwise the
+  // status of the store, or OK if there is none. The new token is used even if
+  // the store has failed. Blocks while the store does.
   absl::Status Install(Secret refresh_token);
 
   // The rest of this class is for token sources (source.h).
 
-  // The permission to present the token. One attempt at a time has it; but once
-  // `Install` has been called, another turn may begin before an older one has
-  // ended. An attempt ends its turn with End or EndNotSent. If it calls
-  // neither, the destructor ends the turn: if WillPresent was called, the
-  // answer counts as lost; otherwise the token counts as not presented.
+  // The permission to present the token. One attempt at a time has a turn.
+  // Exception: after `Install` has been called, a new turn may begin before an
+  // older turn has ended. An attempt ends its turn with End or EndNotSent; if
+  // it does not, the destructor ends the turn. The answer then counts as lost
+  // if WillPresent was called; otherwise the token counts as not presented.
   // Move-only.
   class Turn {
    public:
@@ -162,9 +162,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // Must be called before the token is given to a transport.
     void WillPresent() { presented_ = true; }
     // Ends the turn. `answer` is what the server's answer means for the refresh
-    // token. If `answer` has a new refresh token, End stores that token. Only
-    // the first call of End or EndNotSent has an effect, and only if `Install`
-    // has not been called since the turn began.
+    // token. If `answer` has a new refresh token, End stores that token. End
+    // and EndNotSent do nothing if the turn has ended already, or if `Install`
+    // has been called since the turn began.
     void End(PresentedToken answer);
     // Ends the turn of an attempt whose token the server has certainly not
     // received.
@@ -181,12 +181,13 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     bool presented_ = false;
   };
 
-  // Waits for a turn without blocking, and then calls `granted` with it, inside
-  // Await or later on any thread. If there is no token that may be presented,
-  // calls `granted` with an error instead. `wanted` returns OK as long as the
-  // attempt should go on. It is called when the turn comes, in Sweep, and in
-  // every Await of another attempt. If it returns an error, the wait ends, and
-  // `granted` gets that error. Both functions are called without a lock.
+  // Waits for a turn without blocking, and then calls `granted` with the turn,
+  // inside Await or later on any thread. If there is no token that may be
+  // presented, calls `granted` with an error instead. `wanted` must return OK
+  // as long as the attempt should go on. It is called when the turn comes, in
+  // Sweep, and in every Await of another attempt. If `wanted` returns an error,
+  // the wait ends, and `granted` gets that error. Both functions are called
+  // without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
   // Gives turns to the attempts that wait. Every attempt whose turn has ended

@@ -208,7 +208,8 @@ TEST_F(RefreshTokensTest, AfterALostAnswer) {
        {Broken(), Rotated(1), Broken(), Rotated(2), Broken()},
        5},
       // An access token without a new refresh token means that the server has
-      // accepted the old one, so the number of lost answers becomes zero.
+      // accepted the old refresh token. So the number of lost answers becomes
+      // zero.
       {After::kPresentOnceMore,
        {Broken(), Answer(200, "access_token=a"), Broken(),
         Answer(200, "access_token=a"), Broken()},
@@ -273,14 +274,15 @@ TEST_F(RefreshTokensTest, TheStoreMayFail) {
   EXPECT_EQ(call->result(), "a1");
   ASSERT_EQ(store_failures_.size(), 2u);
   EXPECT_EQ(store_failures_[1], store_->status);
-  // The new token could not be stored. The next attempt must present it, and
-  // not the older one that the store still has.
+  // The new token could not be stored. The next attempt must present the new
+  // token, and not the older token in the store.
   EXPECT_TRUE(Attempt(Rotated(2)).ok());
   EXPECT_EQ(Presented(1), "r1");
   EXPECT_EQ(store_->stored, "r0");
   store_->status = absl::OkStatus();
   const auto next = Fetch(*source_);
-  EXPECT_EQ(store_->stored, "r2");  // Stored before it was presented.
+  // The token was stored before it was presented.
+  EXPECT_EQ(store_->stored, "r2");
   EXPECT_EQ(Presented(2), "r2");
 }
 
@@ -309,7 +311,7 @@ TEST_F(RefreshTokensTest, InstallSupersedesAPresentation) {
   EXPECT_EQ(old->result(), "a1");
   EXPECT_EQ(store_->stored, "new");
   const auto third = Fetch(*source_);
-  // The answer to the old token has not ended the turn of the new one.
+  // The answer to the old token has not ended the turn of `next`.
   EXPECT_EQ(sent(), 2u);
   transport_->End(1, Rotated(5));
   EXPECT_EQ(store_->stored, "r5");
@@ -335,9 +337,9 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
             "RefreshTokens: late_answer is negative (-1s)");
 }
 
-// Tests of a Refreshable that uses the source. In most of them it abandons an
-// attempt. The answer to that attempt may still bring the next refresh token,
-// so the next attempt must wait for it.
+// Tests of a Refreshable that uses the source. In most of these tests, the
+// Refreshable abandons an attempt. The next attempt must wait for the answer to
+// the abandoned attempt, because that answer may bring the next refresh token.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {
@@ -357,8 +359,8 @@ class LateAnswerTest : public RefreshTokensTest {
 TEST_F(LateAnswerTest, F6ALateTokenIsUsedAndTheAttemptThatWaitedNeverPresents) {
   token_->GetAsync(absl::InfiniteDuration(), [](auto) {});
   executor_.RunUntilIdle();
-  // The first attempt is abandoned. The second one waits until the server has
-  // answered the first.
+  // The first attempt is abandoned. The second attempt waits until the server
+  // has answered the first.
   executor_.AdvanceBy(absl::Seconds(35));
   EXPECT_EQ(sent(), 1u);
   transport_->End(0, Rotated(1));
@@ -395,8 +397,8 @@ TEST_F(LateAnswerTest, F2ADiscardedAnswerBringsTheNextRefreshToken) {
   token_->Invalidate(lease->generation());
   executor_.RunUntilIdle();
   EXPECT_EQ(sent(), 2u);  // The attempt that replaces the abandoned one waits.
-  // The Refreshable discards the access token of this answer. The refresh token
-  // must be stored and presented.
+  // The Refreshable discards the access token of this answer. But the refresh
+  // token must be stored and presented.
   transport_->End(1, Rotated(2));
   EXPECT_EQ(store_->stored, "r2");
   EXPECT_FALSE(token_->TryGet().ok());
@@ -479,8 +481,7 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
         ASSERT_EQ(Presented(sent() - 1), absl::StrCat("r", current)) << trace;
       }
     }
-    // At the end of each sequence, the server accepts all requests that are
-    // left.
+    // At the end of each sequence, the server accepts all outstanding requests.
     while (transport_->outstanding() > 0) {
       ++current;
       transport_->End(sent() - 1, Rotated(current));

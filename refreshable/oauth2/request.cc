@@ -29,7 +29,8 @@ constexpr std::array<absl::string_view, 13> kOwnParameters = {
     "refresh_token",       "assertion",   "subject_token",
     "subject_token_type",  "actor_token", "actor_token_type",
     "requested_token_type"};
-// Headers that the user may not set: the library or an HTTP client sends them.
+// Headers that the user may not set, because this library or an HTTP client
+// sends them.
 constexpr std::array<absl::string_view, 7> kOwnHeaders = {
     "Accept", "Authorization",  "Connection",       "Content-Type",
     "Host",   "Content-Length", "Transfer-Encoding"};
@@ -75,7 +76,6 @@ class Form {
       most += 3 * (name.size() + value.size()) + 2;
     }
     std::string body;
-    // If `body` had to grow, it would leave copies of secrets in freed memory.
     body.reserve(most);
     for (const auto& [name, value] : parameters_) {
       if (!body.empty()) body.push_back('&');
@@ -203,8 +203,8 @@ absl::Status ValidateHeaders(const Fields& headers) {
 }
 
 // Returns the request of one grant, or the error of ValidateEndpoint or
-// ValidateClient. `form` has `grant_type` and the parameters of that grant;
-// those of `endpoint` and `client` are added to it.
+// ValidateClient. `form` has `grant_type` and the parameters of that grant.
+// Build adds the parameters of `endpoint` and `client`.
 absl::StatusOr<TokenRequest> Build(const Endpoint& endpoint,
                                    const ClientAuthentication& client,
                                    Form form) {

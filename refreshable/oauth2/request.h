@@ -79,8 +79,8 @@ ClientAuthentication AssertionAuthentication(
 // What all requests to one endpoint have in common.
 struct Endpoint {
   // The address of the token endpoint. It must not contain a user name or a
-  // fragment. It must be https, because requests and answers carry secrets,
-  // unless the host is this machine ("localhost", 127.0.0.0/8, [::1]) or
+  // fragment. It must be https, because requests and answers carry secrets.
+  // Exceptions: the host is this machine ("localhost", 127.0.0.0/8, [::1]), or
   // `allow_plain_http` is set.
   std::string url;
   bool allow_plain_http = false;
@@ -107,9 +107,9 @@ struct ExchangeTokens {
 
 // The next four functions return the request of one grant each. They return
 // INVALID_ARGUMENT if `endpoint` or `client` is not valid, or if a token, an
-// assertion or a type is empty, except where ExchangeTokens permits that. The
-// message says what is wrong, and contains no value. Thread-safe; they never
-// block.
+// assertion or a type is empty. (ExchangeTokens says which of its members may
+// be empty.) The message says what is wrong, and contains no value.
+// Thread-safe; they never block.
 
 // The client credentials grant: RFC 6749, section 4.4. Also returns
 // INVALID_ARGUMENT if the method of `client` is kNone or kPublic.

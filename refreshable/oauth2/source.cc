@@ -40,11 +40,10 @@ struct Config {
   std::vector<TokenSupplier> suppliers;
 };
 
-// The owner of a Config, which threads may borrow until `Close` is called. If
-// no thread is borrowing the Config at that moment, `Close` destroys it.
-// Otherwise a new thread destroys it after the last borrower has returned it. A
-// Lender uses no lock, because the child of a fork() could find the lock held
-// forever.
+// The owner of a Config, which threads may borrow until `Close` is called.
+// `Close` destroys the Config if no thread has borrowed it. Otherwise a new
+// thread destroys the Config after the last borrower has returned it. A Lender
+// uses no lock, because the child of a fork() could find the lock held forever.
 class Lender {
  public:
   explicit Lender(Config config) : config_(new Config(std::move(config))) {}
@@ -83,8 +82,8 @@ class Lender {
   std::atomic<Config*> config_;
 };
 
-// A borrowed Config, which the destructor returns to the Lender. A Loan is
-// false if the Lender was closed.
+// A borrowed Config, which the destructor returns to the Lender. A Loan
+// converts to false if the Lender was closed.
 class Loan {
  public:
   explicit Loan(Lender* lender) : lender_(lender), config_(lender->Borrow()) {}
@@ -234,16 +233,16 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
   }
 
   // Called when the source is destroyed. Attempts that have not begun to send
-  // their requests do not send them: those that wait for a turn end now, and
-  // those that wait for a supplier end when it has answered.
+  // their requests do not send them: attempts that wait for a turn end now, and
+  // attempts that wait for a supplier end when the supplier has answered.
   void Close() {
     lender_.Close();
     if (tokens_ != nullptr) tokens_->Sweep();
   }
 
  private:
-  // The `done` of one request, which takes the answer. If a Reply is destroyed
-  // without having been called, the request has failed.
+  // The `done` of one request. If a Reply is destroyed without having been
+  // called, the request has failed.
   class Reply {
    public:
     Reply(std::shared_ptr<SourceCore> core, std::unique_ptr<Attempt> attempt)
@@ -252,7 +251,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
       // If an exception destroys this object, the attempt's `done` is destroyed
-      // without being called. The FetchDone inside it then reports the
+      // without being called. The FetchDone inside that `done` then reports the
       // exception.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),

@@ -42,9 +42,10 @@ class TokenSupplier {
 
   // Returns a supplier that calls `function`, or a null supplier if `function`
   // is empty. The function may block, must not throw, and may be called on
-  // several threads at the same time. It may read another Refreshable. It runs
-  // on the thread that calls the source, or on one that ends the attempt's wait
-  // for an earlier supplier or for another attempt.
+  // several threads at the same time. It may read another Refreshable. The
+  // function runs on the thread that calls the source. But if the attempt has
+  // waited for an earlier supplier or for another attempt, the function runs on
+  // the thread that ended that wait.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 
@@ -121,23 +122,23 @@ struct SourceOptions {
 // absl::string_view.
 //
 // The source is thread-safe. `Fetch` blocks only if the transport, a supplier
-// or the refresh token store does. `Fetch` takes no lock, unless the grant is a
-// RefreshTokenGrant: attempts then present their refresh token one after
-// another (see `RefreshTokens`).
+// or the refresh token store does. `Fetch` takes no lock. Exception: with a
+// RefreshTokenGrant, attempts present their refresh token one after another
+// (see `RefreshTokens`).
 //
 // If the source is destroyed, attempts that have not begun to send their
 // requests fail with CANCELLED or with the error of a supplier. Requests that
-// are outstanding go on, and a new refresh token that their answers bring is
-// still stored. But if the source was the last owner of the transport, the
-// transport ends them, and such a refresh token is lost. A program that goes on
+// are outstanding go on, and new refresh tokens in their answers are stored.
+// But if the source was the last owner of the transport, the transport ends
+// these requests, and those refresh tokens are lost. A program that goes on
 // without the source should keep the transport until these requests have ended.
 //
-// Most failures are those of InterpretAnswer, the transport or a supplier. If
-// an attempt's timeout passes before its request is sent, the attempt fails
-// with DEADLINE_EXCEEDED; if the attempt is cancelled before then, with
-// CANCELLED. If only a new login can mend a failure of a RefreshTokenGrant,
-// `IsLoginNeeded` returns true for its status. No status that this library
-// makes contains a secret or a token.
+// Most failures are those of InterpretAnswer, the transport or a supplier. An
+// attempt fails with DEADLINE_EXCEEDED if its timeout passes before its request
+// is sent, and with CANCELLED if it is cancelled before its request is sent. If
+// only a new login can mend a failure of a RefreshTokenGrant, `IsLoginNeeded`
+// returns true for its status. No status that this library makes contains a
+// secret or a token.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);
@@ -150,7 +151,8 @@ namespace internal {
 class SourceCore;
 
 // The part of a source that does not depend on the user's type of token. It
-// brings every token as a Secret, which TypedSource then converts to that type.
+// brings every token as a Secret, which TypedSource converts to the user's
+// type.
 class SecretSource {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Credential<Secret>>)>;

@@ -33,9 +33,9 @@ namespace {
 
 constexpr absl::Duration kLifetime = absl::Hours(1);
 
-// A server, which accepts each refresh token once. Its transport blocks. A
-// failing server echoes the body of the request in its answer. No status of the
-// source may show that body.
+// A server that accepts each refresh token once. Its transports block. In the
+// state kFailing, its answers echo the body of the request, which no status of
+// the source may show.
 class Server {
  public:
   enum class State { kWorking, kFailing, kStalled };
@@ -116,11 +116,6 @@ class ClientCredentialsRig
   Server server_;
 };
 
-// A source with a refresh token. Its `Stall` returns false, so the suite does
-// not test it with a server that hangs. Such tests need requests that hang at
-// the same time, or calls that end when they are cancelled or time out.
-// Attempts with a refresh token offer neither: they present the token one after
-// another, and each waits for its answer.
 class RefreshTokenRig final : public ClientCredentialsRig {
  public:
   std::shared_ptr<TokenSource<std::string>> Make() override {
@@ -130,6 +125,10 @@ class RefreshTokenRig final : public ClientCredentialsRig {
     options.grant = RefreshTokenGrant{tokens};
     return *CreateSource(std::move(options));
   }
+  // Returns false, so that the suite runs no test with a server that hangs. In
+  // those tests, several requests hang at the same time, or a call ends when it
+  // is cancelled or times out. But attempts with a refresh token present it one
+  // after another, and each attempt waits for its answer.
   bool Stall() override { return false; }
 };
 

@@ -59,8 +59,7 @@ TEST_F(SourceTest, ServesARefreshable) {
   ManualExecutor executor;
   Refreshable<std::string>::Options options;
   options.executor = &executor;
-  // This transport blocks, as those of most programs do. FakeTransport, which
-  // most of the other tests use, does not block.
+  // Unlike FakeTransport, this transport blocks.
   const auto blocking =
       BlockingTransport([](const TokenRequest& request,
                            const SendOptions&) -> absl::StatusOr<HttpAnswer> {
@@ -130,8 +129,7 @@ TEST_F(SourceTest, AnswersOfATransport) {
       "UNAUTHENTICATED: HTTP status 401, error invalid_client"));
 }
 
-// A JSON parser that is given a body of a gigabyte would use several gigabytes
-// of memory.
+// Parsing a body of a gigabyte would take several gigabytes of memory.
 TEST_F(SourceTest, ALongBodyIsNotParsed) {
   SourceOptions options = OptionsFor(transport_);
   int parsed = 0;
@@ -194,8 +192,7 @@ TEST_F(SourceTest, TheTokenToExchangeComesFromAnotherSource) {
   }
   transport_->End(0, Answer(200, "access_token=t;token_type=N_A"));
   EXPECT_EQ(call->result(), "t");
-  // If the other source fails, this source fails in the same way, and sends
-  // nothing.
+  // If `workload` fails, `source` fails in the same way, and sends nothing.
   const auto failed = Fetch(*source);
   workload.Release(1, absl::UnavailableError("no identity"));
   EXPECT_EQ(failed->result(), "UNAVAILABLE: no identity");
@@ -287,9 +284,9 @@ TEST_F(SourceTest, OptionsThatAreNotValidAreRefused) {
   }
 }
 
-// A transport with a thread of its own, which its destructor joins. That thread
-// answers the first request. For every other request, `Send` calls `nested` and
-// then destroys `done` without calling it.
+// A transport with a thread of its own. The destructor joins that thread. The
+// thread answers the first request. For every other request, `Send` calls
+// `nested` and then destroys `done` without calling it.
 class ThreadTransport final : public Transport {
  public:
   ThreadTransport(const absl::Notification* may_answer,
@@ -318,9 +315,9 @@ class ThreadTransport final : public Transport {
 };
 
 // The transport's own thread must not destroy the transport, because the
-// destructor would join that thread. In this test, that thread answers the
-// first attempt, and inside the `done` it sends the request of the second one.
-// Meanwhile the source is destroyed.
+// destructor would join that thread. In this test, that thread calls the `done`
+// of the first attempt, and inside this call it sends the request of the second
+// attempt. Meanwhile the source is destroyed.
 TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
   absl::Notification may_answer;
   absl::Notification sending;
@@ -348,8 +345,6 @@ TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
   EXPECT_EQ(second->answer->status().code(), absl::StatusCode::kInternal);
 }
 
-// The supplier answers after the source has been destroyed. The call must end
-// with CANCELLED, and nothing may be sent.
 TEST_F(SourceTest, ASourceMayGoBeforeASupplierAnswers) {
   refreshable_testing::ScriptedSource<std::string> workload;
   TokenExchangeGrant grant;

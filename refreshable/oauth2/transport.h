@@ -45,8 +45,8 @@ struct SendOptions {
 //
 // What a transport must do:
 //   - It sends a POST with the given URL, headers and body. It may send a
-//     request again only if it knows that the server has not received any of
-//     it.
+//     request again only if it knows that the server has received no part of
+//     the request.
 //   - It verifies the server's certificate and host name (https).
 //   - It does not follow redirects: a 3xx is an answer like any other.
 //   - It passes every answer that has an HTTP status to `done`, even a 500. It
@@ -72,10 +72,10 @@ struct SendOptions {
 // until the call of that `done`. The last owner may let go of the transport
 // while requests are outstanding. The transport's destructor must then end
 // every outstanding request, by calling or destroying the request's `done`. A
-// token source never destroys a transport on a thread that is inside a `done`
-// (unless the program destroys the source there), so the destructor may join
-// the transport's own threads. After the destructor has returned, no `done` may
-// be called.
+// token source never destroys a transport on a thread that is inside a `done`,
+// so the destructor may join the transport's own threads. Exception: the
+// program destroys the source on such a thread. After the destructor has
+// returned, no `done` may be called.
 class Transport {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)>;
