@@ -28,7 +28,7 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
   return d;
 }
 
-// ---- A7: what a rejecting read is served ----
+// ---- A7: what a read that rejects a generation is served ----
 
 TEST(RefreshMachineRejectingReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   MachineDriver d = Held();
