@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the cost of reads that call back, and of threads that wait:
+// Measures asynchronous reads, and threads that wait for a refresh:
 //
 //   bazel run -c opt //benchmarks:async_benchmark
 //
-// The first part measures the callbacks of four functions: `Run`, a `Run` that
-// can be cancelled, `GetAsync` of a valid token, and `CallWithTokenAsync` with
-// a call that answers at once. Each function is called 1,000 times in a row;
-// then the program waits until all callbacks have run on the ThreadExecutor. A
-// line shows the time, and the CPU time of the whole process, in nanoseconds
-// per callback (medians over 301 rounds), and then both times divided by those
-// of a floor. The floor of the first three functions is `Run`; the floor of
-// CallWithTokenAsync is GetAsync. The fifth line shows GetAsync again, with the
-// `Run` that can be cancelled as its floor.
-//
-// Each ratio or figure that has a target is printed with its target.
+// The first part measures four functions: `ThreadExecutor::Run`,
+// `CancellableRuns::Run`, `GetAsync` of a valid token, and `CallWithTokenAsync`
+// with a call that answers at once. The program calls each function 1,000 times
+// in a row, and then waits until all callbacks have run. It prints two figures
+// per callback, in nanoseconds: the elapsed time and the CPU time of the
+// process. Both are medians over 301 rounds. It also prints the ratio of each
+// figure to that figure of a floor. The floor is `ThreadExecutor::Run`, but for
+// `CallWithTokenAsync` it is `GetAsync`. The last line compares `GetAsync` with
+// `CancellableRuns::Run`.
 //
 // In the second part, 64 threads wait for a refresh. The program prints the
-// average number of context switches that a thread makes during its read, first
-// for a refresh that needs one attempt, and then for a refresh that needs six.
+// average number of context switches that a thread makes during its read. It
+// does so for a refresh that needs one attempt, and for a refresh that needs
+// six attempts.
 //
 // In the third part, 1,000 threads wait for a refresh. The program prints the
-// CPU time that the process uses per second, measured over three seconds.
+// CPU time that the process uses per second.
 
 #include <sys/resource.h>
 
@@ -127,9 +126,9 @@ Credential<std::string> Token() {
   return {std::to_string(++last), Expiry::In(absl::Hours(1))};
 }
 
-// The simplest design for callbacks that can be cancelled by an id, as those of
-// GetAsync can be: a table of callbacks under a mutex. (It has no `Cancel`,
-// because nothing is cancelled here.)
+// The simplest design for callbacks that can be cancelled by an id: a table of
+// callbacks under a mutex. It has no `Cancel`, because nothing is cancelled
+// here.
 class CancellableRuns {
  public:
   explicit CancellableRuns(ThreadExecutor* executor) : executor_(executor) {}
@@ -212,9 +211,9 @@ int64_t SwitchesOfThisThread() {
   return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
-// Lets 64 threads wait for a refresh of which `failures` attempts fail before
-// one succeeds. Returns the average number of context switches of a thread
-// during its read.
+// Lets 64 threads wait for a refresh whose first `failures` attempts fail.
+// Returns the average number of context switches that a thread makes during its
+// read.
 double Switches(int failures) {
   constexpr int kThreads = 64;
   ThreadExecutor executor;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The patterns by which other programs cache a token instead of using this
-// library. Each is written from scratch, in its simplest correct form, behind
-// one interface:
+// Patterns by which programs cache a token without this library. Each pattern
+// is written from scratch, in its simplest correct form, with this interface:
 //
 //   explicit Pattern(std::string token);   // The token is good for an hour.
 //   void Publish(std::string token);
@@ -11,10 +10,9 @@
 //   static constexpr char kName[];
 //
 // A pattern whose comment names an SDK reads std::chrono::system_clock. The
-// other patterns, and the floor (`PointerAndTime`), read a cheaper clock,
-// time(2). All patterns are thread-safe. The patterns that free what they
-// replace, although their reads usually take no lock, are in
-// lock_free_baselines.h.
+// other patterns and the floor (`PointerAndTime`) read a cheaper clock,
+// time(2). All patterns are thread-safe. lock_free_baselines.h has further
+// patterns.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -78,9 +76,8 @@ class PointerAndTime {
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// One mutex, under which a reader checks the token and copies only the string.
-// (google-cloud-cpp also copies the rest of the token's data, and refreshes
-// under the mutex: see MutexHeldDuringRefresh.)
+// One mutex, under which a reader checks the token and copies the string.
+// (google-cloud-cpp copies more: see MutexHeldDuringRefresh.)
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";
@@ -104,8 +101,8 @@ class MutexCopy {
   Entry entry_;
 };
 
-// One mutex, whose holder reads the clock, refreshes if necessary, and copies
-// all data of the token (as in google-cloud-cpp).
+// One mutex, under which a reader reads the clock, refreshes the token if
+// necessary, and copies all data of the token (as in google-cloud-cpp).
 class MutexHeldDuringRefresh {
  public:
   static constexpr char kName[] = "mutex held during the refresh, copy all";
@@ -255,8 +252,8 @@ class MutexSharedPtr {
   std::shared_ptr<const Entry> entry_;
 };
 
-// One mutex, under which a reader increments the reference count of the bytes
-// (as in gRPC).
+// One mutex, under which a reader increments the reference count of the token's
+// bytes (as in gRPC).
 class MutexSlice {
  public:
   static constexpr char kName[] = "mutex, ref-counted slice";
@@ -278,7 +275,6 @@ class MutexSlice {
   }
 
  private:
-  // Reference-counted bytes.
   class Slice {
    public:
     Slice() = default;
@@ -389,13 +385,13 @@ class VolatileRead {
   }
 
  private:
-  // Its loads and stores are sequentially consistent, as those of a volatile
-  // field in Java are.
+  // The default memory order is sequentially consistent, like accesses to a
+  // volatile field in Java.
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// A shared_ptr that std::atomic_load and std::atomic_store of C++17 read and
-// replace. (In libstdc++, these functions take a lock from a pool.)
+// A shared_ptr that is read with std::atomic_load and replaced with
+// std::atomic_store. (In libstdc++, these functions take a lock from a pool.)
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the cost of creating a Refreshable, and of creating and destroying
-// one, compared with std::make_shared of an object that is as large as the
-// Refreshable's shell (`TypedShell`):
+// Measures the time to create a Refreshable, and the time to create and destroy
+// a Refreshable. The floor is std::make_shared of an object that is as large as
+// `TypedShell`, which a Refreshable allocates:
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 

@@ -6,21 +6,18 @@
 //   bazel run -c opt //benchmarks:executor_benchmark
 //
 // - RefreshWhileOthersHang measures a refresh of a healthy Refreshable, whose
-//   source answers at once, while the sources of 0, 32 or 100 others on the
-//   same executor hang. `vs_alone` is the time divided by the time with 0
-//   others.
+//   source answers at once. Meanwhile the sources of 0, 32 or 100 other
+//   Refreshables on the same executor hang. `vs_alone` is the time divided by
+//   the time with 0 other Refreshables.
 // - OneTimerMore measures `RunAfter` and `Cancel` of one timer while 1,000 or
-//   1,000,000 timers are pending. The floor is a priority queue under a mutex,
-//   from which cancelled timers are not removed. `vs_floor` is the time divided
-//   by the floor's.
-// - DueTogether lets 100,000 tokens become due for refresh at the same moment,
-//   on one executor. It measures the time from the end of the first refresh to
-//   the end of the last, divided by the number of tokens.
+//   1,000,000 timers are pending. The floor is `PriorityQueue`. `vs_floor` is
+//   the time divided by the floor's.
+// - DueTogether lets 100,000 tokens on one executor become due for refresh at
+//   the same moment. It measures the time from the end of the first refresh to
+//   the end of the last refresh, divided by the number of tokens.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program only checks
 // that it works, with 1,000 tokens and 1,000 pending timers.
-//
-// failure_benchmark.cc measures 64 threads that wait for one refresh.
 
 #include <algorithm>
 #include <atomic>
@@ -65,9 +62,8 @@ using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
 // Returns `seconds` divided by the floor's time in `group`. If `is_floor` is
-// true, `seconds` is the floor's time, which later calls for `group` use. So
-// the floor must be measured first. If it is measured several times, the last
-// time counts.
+// true, `seconds` becomes the floor's time. Requires: the floor is measured
+// first.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;
@@ -131,8 +127,7 @@ void RefreshWhileOthersHang(benchmark::State& state) {
   executor.Shutdown(absl::InfiniteDuration());
 }
 
-// The floor of OneTimerMore: a priority queue of timers, under a mutex. Nothing
-// removes a timer from the queue.
+// The floor of OneTimerMore: a priority queue of timers, under a mutex.
 class PriorityQueue {
  public:
   uint64_t RunAfter(absl::Duration delay, Executor::Task task) {

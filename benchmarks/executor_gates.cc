@@ -1,34 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Checks what timers cost. Each gate is a limit on the ratio of two figures
-// that are measured in the same run. Prints the figures and the gates, and
-// takes about 40 seconds. The exit code is not zero if a gate fails. Must be
-// run on an idle computer:
+// that are measured in the same run. The program prints the figures and the
+// gates, and takes about 40 seconds. It exits with 1 if a gate fails. It must
+// be run on an idle computer:
 //
 //   bazel run -c opt //benchmarks:executor_gates
 //
 // - Cancel: the time of one `Cancel` while 1,000,000 timers are pending,
-//   divided by the time while 1,000 are. The timers are cancelled in the order
-//   in which they were armed, or at random. The floor is an array of tasks
-//   under a mutex. A ThreadExecutor takes logarithmic time: with a thousand
-//   times as many timers, twice as many steps, each of which may miss the cache
-//   as the floor does at random. So its limit is twice the floor's ratio at
-//   random.
+//   divided by the time of one `Cancel` while 1,000 timers are pending. The
+//   program cancels the oldest timers first, or timers at random. The floor is
+//   `Tasks`. `Cancel` of a ThreadExecutor takes logarithmic time: if there are
+//   a thousand times as many timers, it makes twice as many steps. Each step
+//   may miss the cache, as the floor does at random. So the limit for a
+//   ThreadExecutor is twice the floor's ratio at random.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
-//   In the first case, a timer refreshes each token. In the second case, nobody
-//   refreshes the tokens, so they expire and are released. The floors do the
-//   least that is needed, with the same kind of executor. For a refresh: a
-//   timer, a task that replaces a shared_ptr under a mutex, and the next timer.
-//   For a release: a timer that resets a shared_ptr under a mutex. The gates
-//   limit two figures. The CPU time per token is compared with that of a
-//   trivial task of `Run`, and with that of the floor. The lateness of
-//   unrelated timers is compared with their lateness during a burst of 100
-//   tokens.
-//
-// For the gates of a ManualExecutor's Cancel, and of the CPU time relative to
-// `Run`, the same ratio is measured for the floor. If even the floor's ratio
-// exceeds the limit, the gate is printed as "n/a", with the floor's ratio, and
-// cannot fail.
+//   In the first case, a timer refreshes each token. In the second case, no
+//   token is refreshed, so the tokens expire and are released. Two gates limit
+//   the CPU time per token: one relative to a trivial task of `Run`, and one
+//   relative to the floor (`Floor`). Three gates limit how late unrelated
+//   timers run, relative to a burst of 100 tokens.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program measures
 // briefly and exits with 0, to check that it works.
@@ -75,8 +66,8 @@ using refreshable::ManualExecutor;
 using refreshable::ThreadExecutor;
 using refreshable::TimerId;
 
-// Prints whether `ratio`, which `what` describes, is at most `most`. Returns
-// whether it is.
+// Returns whether `ratio` is at most `most`. Prints the result after the label
+// `what`.
 bool Gate(const char* what, double ratio, double most) {
   const bool ok = ratio <= most;
   std::printf("%-58s %7.2f  <= %-4.4g %s\n", what, ratio, most,
@@ -84,9 +75,8 @@ bool Gate(const char* what, double ratio, double most) {
   return ok;
 }
 
-// Returns the CPU time that this process has used, in microseconds. (On
-// Windows: the time since the process started, because std::clock returns
-// that.)
+// Returns the CPU time that this process has used, in microseconds. On Windows,
+// returns the time since the process started.
 double CpuMicros() {
 #ifdef _WIN32
   return static_cast<double>(std::clock()) / CLOCKS_PER_SEC * 1e6;
@@ -112,9 +102,9 @@ class Pending {
     for (TimerId& id : ids_) id = Arm();
   }
 
-  // Cancels 200 timers: the oldest, or timers picked at random (fewer than 200
-  // if one is picked twice). Then arms as many timers as it cancelled. Returns
-  // the time of one `Cancel` in nanoseconds.
+  // Cancels up to 200 timers: the oldest timers, or timers picked at random.
+  // Then arms as many new timers. Returns the time of one `Cancel` in
+  // nanoseconds.
   double Cancel(Order order) {
     constexpr int kCancels = 200;
     std::vector<size_t> picked;
@@ -151,9 +141,9 @@ class Pending {
   uint64_t oldest_ = 0;
 };
 
-// The floor of `Cancel`: an array of pointers to tasks. If one of very many
-// tasks is picked at random, often neither its pointer nor the task is in a
-// cache, so a cancellation costs up to two accesses to main memory.
+// The floor of `Cancel`: an array of pointers to tasks, under a mutex. If there
+// are very many tasks, a cancellation at random may miss the cache twice: at
+// the pointer and at the task.
 class Tasks {
  public:
   TimerId RunAfter(absl::Duration, Executor::Task task) {
@@ -172,8 +162,8 @@ class Tasks {
 };
 
 // Returns a ratio for each order: the time of a `Cancel` while `most` timers
-// are pending, divided by the time of a `Cancel` while 1,000 are pending.
-// Prints both times, and the times for the powers of ten in between.
+// are pending, divided by the time of a `Cancel` while 1,000 timers are
+// pending. Prints both times, and the times for the powers of ten in between.
 template <typename Timers>
 std::map<Order, double> CancelRatios(const char* name, int most) {
   std::map<Order, double> ratios;
@@ -199,9 +189,8 @@ std::map<Order, double> CancelRatios(const char* name, int most) {
   return ratios;
 }
 
-// Checks that `ratio` is at most `most`, prints the result, and returns whether
-// the gate holds. `floor` is the floor's ratio. If even `floor` is more than
-// `most`, the gate cannot fail: it is printed as "n/a", and the result is true.
+// Does what `Gate` does if `floor`, the floor's ratio, is at most `most`.
+// Otherwise prints "n/a" and the floor's ratio, and returns true.
 bool GateBesideFloor(const std::string& what, double ratio, double floor,
                      double most) {
   if (floor <= most) return Gate(what.c_str(), ratio, most);
@@ -250,9 +239,9 @@ struct Lateness {
   double median = 0, p99 = 0, max = 0;  // In microseconds.
 };
 
-// Timers that have nothing to do with the burst of tokens. They become due a
-// millisecond apart, for the time `how_long` after `from`, and record how late
-// they run.
+// Timers that are not part of the burst. One timer becomes due in each
+// millisecond from `from` to `from + how_long`. Each timer records how late it
+// runs.
 class Unrelated {
  public:
   Unrelated(Executor& executor, BootTime from, absl::Duration how_long)
@@ -290,10 +279,10 @@ struct Outcome {
   Lateness late;
 };
 
-// Measures the burst, in which the first token becomes due at `from`. `done`
-// waits until the burst has ended. The CPU time is counted from shortly before
-// `from` until `done` has returned. At the same time, unrelated timers measure
-// how late the executor is.
+// Measures a burst whose first token becomes due at `from`. `done` must return
+// when the burst has ended. Counts the CPU time from 20 ms before `from` until
+// `done` has returned. Meanwhile, unrelated timers measure how late the
+// executor is.
 template <typename Done>
 Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
                 Done done) {
@@ -319,9 +308,9 @@ absl::Duration Lead(int tokens) {
 }
 
 // Measures Refreshables whose tokens become due within `kBurst`. If `refresh`
-// is true, the tokens become stale and are refreshed. If it is false, they
-// expire. In both cases the first token of each Refreshable is released. The
-// token's deleter decrements a counter, so that the release can be awaited.
+// is true, the tokens become stale and are refreshed. If `refresh` is false,
+// the tokens expire. In both cases each Refreshable releases its first token,
+// and that token's deleter decrements `released`.
 Outcome Burst(int tokens, bool refresh) {
   ThreadExecutor executor;
   using Token = std::shared_ptr<absl::BlockingCounter>;
@@ -362,7 +351,10 @@ Outcome Burst(int tokens, bool refresh) {
   return outcome;
 }
 
-// Measures the floor of the burst (see the top of this file).
+// Measures the floor of the burst, on the same kind of executor. The floor of a
+// refresh is a timer, a task that replaces a shared_ptr under a mutex, and the
+// next timer. The floor of a release is a timer that resets a shared_ptr under
+// a mutex.
 Outcome Floor(int tokens, bool refresh) {
   ThreadExecutor executor;
   struct Minimal {

@@ -4,23 +4,26 @@
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
-// A flight is one refresh: reads wait for the endpoint, and its answer is a
-// failure. In the first group 10,000 asynchronous reads wait, in the second
-// group 64 or 200 threads. `join_ns` is the time that one asynchronous read
-// takes to begin its wait. `told_ns` is the time from the failure until all
-// reads know of it, divided by the number of reads. Both are medians over the
-// flights, and `calls` is the number of calls of the endpoint per flight.
+// There are three groups:
 //
-// In the third group a refresh has already failed. Each read fails at once,
-// because the next attempt is not due yet, and `calls` counts the calls of the
-// endpoint by all reads together.
+// - In the first group, 10,000 asynchronous reads wait for one refresh, and the
+//   refresh fails. `join_ns` is the time that one read takes to begin its wait.
+//   `told_ns` is the time from the failure until all reads know of it, divided
+//   by the number of reads.
+// - In the second group, 64 or 200 threads wait for one refresh, and the
+//   refresh fails. `told_ns` means the same as in the first group.
+// - In the third group, a refresh has already failed, and the next attempt is
+//   not due yet. So each read fails at once.
 //
-// In each group the floor comes first, and `vs_floor` is the time per read (in
-// the first group `join_ns` plus `told_ns`) divided by the floor's. At the end
-// the ratios that have a target are printed, with their targets.
+// `join_ns` and `told_ns` are medians over the refreshes. `calls` is the number
+// of calls of the endpoint: in the first two groups for each refresh, in the
+// third group for all reads together.
+//
+// In each group the floor comes first. `vs_floor` is the time per read divided
+// by the floor's. In the first group, that time is `join_ns` plus `told_ns`.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program only checks
-// that it works: each line of the second group makes a single flight.
+// that it works: each line of the second group makes a single refresh.
 
 #include <atomic>
 #include <chrono>
@@ -74,7 +77,7 @@ class EndpointSource final : public refreshable::TokenSource<std::string> {
 
 // A Refreshable with the methods that waiting_baselines.h describes. It makes
 // no retries, so a flight ends when its first attempt fails. The next attempt
-// is then due only much later, but `Reset` permits it at once.
+// is due an hour later, but `Reset` permits it at once.
 template <typename ExecutorType>
 class Ours {
  public:
@@ -117,7 +120,8 @@ class OnThreads : public Ours<refreshable::ThreadExecutor> {
   static void Pump() { std::this_thread::yield(); }
 };
 
-// A Refreshable whose executor runs its tasks on the thread that reads.
+// A Refreshable whose executor runs its tasks inside `Pump`, on the thread that
+// reads.
 class OnOneThread : public Ours<refreshable::ManualExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, on a ManualExecutor";
@@ -125,8 +129,8 @@ class OnOneThread : public Ours<refreshable::ManualExecutor> {
   void Pump() { executor_.RunUntilIdle(); }
 };
 
-// A Refreshable whose attempt has failed, and whose next attempt is due only
-// when the measurement is long over.
+// A Refreshable whose attempt has failed. The next attempt is due an hour
+// later, when the measurement is over.
 class BetweenAttempts : public OnThreads {
  public:
   explicit BetweenAttempts(Endpoint* endpoint) : OnThreads(endpoint) {
@@ -136,9 +140,8 @@ class BetweenAttempts : public OnThreads {
 };
 
 // `Reset` and `Pump` call the method with their name if `pattern` has one, and
-// otherwise do nothing. Only the Refreshable has and needs these methods. The
-// caller must pass 0 as the last argument: it is an int, so the overload that
-// calls the method is preferred.
+// otherwise do nothing. The last argument must be 0. Because 0 is an int, the
+// overload that calls the method is preferred.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();
@@ -152,16 +155,16 @@ auto Pump(Pattern& pattern, int) -> decltype(pattern.Pump()) {
 template <typename Pattern>
 void Pump(Pattern&, long) {}
 
-// The time of each pattern, by group and name. If a pattern is measured several
-// times, the last time counts. The name of each floor is "floor".
+// Returns the time of each pattern, by group and name. The name of each floor
+// is "floor".
 std::map<std::string, std::map<std::string, double>>& Times() {
   static auto* const times =
       new std::map<std::string, std::map<std::string, double>>;
   return *times;
 }
 
-// Notes that `Pattern` took the time `ns` in `group`, and returns that time
-// divided by the floor's. So the floor must be measured first.
+// Records `ns` as the time of `Pattern` in `group`. Returns `ns` divided by the
+// floor's time. Requires: the floor is measured first.
 template <typename Pattern>
 double VsFloor(const std::string& group, double ns) {
   auto& times = Times()[group];
@@ -170,8 +173,8 @@ double VsFloor(const std::string& group, double ns) {
   return ns / times["floor"];
 }
 
-// Prints the ratio of our time in `group` to that of `base`, and its target.
-// Prints nothing if one of the two was not measured.
+// Prints our time in `group` divided by the time of `base`, and the target for
+// this ratio. Prints nothing if either time was not measured.
 void PrintTargetOf(const std::string& group, const char* base, double at_most) {
   auto& times = Times()[group];
   const double ours = times[OnThreads::kName];
@@ -233,8 +236,8 @@ void ManyThreadsOneFlight(benchmark::State& state) {
       });
     }
     while (there < count) std::this_thread::yield();
-    // Gives all threads the time to block. (Not every pattern could report that
-    // they have blocked.)
+    // Gives all threads the time to block. Not every pattern could report that
+    // its threads have blocked.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();

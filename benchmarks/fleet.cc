@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Simulates a fleet: many clients of one token endpoint, started within a
-// minute, over a day of virtual time. A client of this library is a
-// RefreshMachine alone, without threads. In the seventh hour an event affects
-// all of them at once: the endpoint answers 502 or 429 for an hour, or all
-// tokens are revoked. Prints how often the endpoint is then called and when the
-// clients heal, that is, get another token; and the same for two kinds of
-// hand-written clients. The exit code is 1 if the clients of this library
-// exceed a limit of docs/failure.md, for any of the seeds.
+// Simulates many clients of one token endpoint over a day of virtual time. All
+// clients start within the same minute. In the seventh hour an event affects
+// all clients: the endpoint answers 502 for an hour, or it answers 429 for an
+// hour, or all tokens are revoked. Prints how often the endpoint is then
+// called, and when the clients heal, that is, get another token.
+//
+// The clients of this library are RefreshMachines without threads. There are
+// also two kinds of hand-written clients, for comparison. The exit code is 1 if
+// the clients of this library exceed a limit of docs/failure.md, for any of the
+// seeds.
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
-//   --clients=N  Number of clients; 10000 by default. (If they make fewer than
-//                a hundred calls a second, chance alone may exceed the limits
-//                per second.)
-//   --seeds=N    Number of simulated fleets; 3 by default.
+//   --clients=N  Number of clients; 10000 by default. With few clients, chance
+//                alone may exceed the limits per second.
+//   --seeds=N    Number of simulations, each with another seed; 3 by default.
 //   --benchmark_min_time, with any value, means --out=/tmp and only a hundred
-//                hand-written clients of each kind. All limits are checked.
+//                hand-written clients of each kind.
 //   --out=DIR    An existing folder, by default the working directory. The
 //                calls per second and per minute, for the first seed, are
 //                written there as CSV. If gnuplot is installed, the calls per
@@ -77,10 +78,9 @@ constexpr absl::Duration kLatency = absl::Milliseconds(100);
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 constexpr int kLockoutFailures = 5;
-// The successful refreshes of each client since the end of the event are
-// numbered from 0. Refresh 0 heals the client. Wave n consists of refresh n of
-// every client. The peak of wave `kWave` is checked, because clients that
-// healed together should by then refresh at different times.
+// Each client's successful refreshes after the event are numbered from 0. Wave
+// n consists of refresh n of every client. The peak of wave `kWave` is checked:
+// by then, clients that healed together should refresh at different times.
 constexpr int kWave = 3;
 
 enum class Kind { kOutage, kThrottled, kRevoked };
@@ -171,7 +171,7 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
   RefreshMachine machine(RefreshPolicy(), seed);
   std::deque<Call> calls;   // Not answered yet.
   absl::Duration minted;    // When the held token was issued.
-  absl::Duration check_at;  // Earlier reads ask `machine` only after a 401.
+  absl::Duration check_at;  // Reads before it ask `machine` only after a 401.
   absl::Duration wake_at = absl::InfiniteDuration();
   for (;;) {
     const absl::Duration answer_at = calls.empty()
@@ -278,8 +278,8 @@ Day PlayFleet(const Scenario& scenario, size_t kind, int clients,
   return day;
 }
 
-// Returns the highest rate, in calls per second, over any `seconds` seconds in
-// a row from `begin` to `end`.
+// Returns the highest mean rate, in calls per second, of any `seconds`
+// consecutive seconds between `begin` and `end`.
 double Peak(const PerSecond& calls, int seconds, int begin = 0,
             int end = kDay) {
   int64_t sum = 0, most = 0;
@@ -291,9 +291,8 @@ double Peak(const PerSecond& calls, int seconds, int begin = 0,
   return static_cast<double>(most) / seconds;
 }
 
-// Returns how many seconds it took after the end of the event until the
-// fraction `part` of the clients (0.5: half of them) had healed. Returns a
-// negative number if fewer clients healed.
+// Returns the seconds from the end of the event until the fraction `part` of
+// all clients had healed. Returns a negative number if fewer clients healed.
 double HealedAfter(const Day& day, double part, int clients) {
   const auto n = static_cast<size_t>(part * clients + 0.5);
   return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;
@@ -304,8 +303,8 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// The peaks of all calls are taken from the beginning of the event to the
-// second that this function returns, at which all clients should have healed.
+// Returns the second at which the measurement of the peaks of all calls ends.
+// By then, all clients should have healed.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
 }
@@ -323,7 +322,7 @@ void Print(const Scenario& scenario, const char* client, int clients,
 }
 
 // Checks the limits of docs/failure.md, and a few more. Prints each limit that
-// is exceeded. Returns whether there is none.
+// is exceeded. Returns true if no limit is exceeded.
 bool Check(const Scenario& scenario, int clients, const Day& day) {
   bool holds = true;
   const auto limit = [&](const char* what, double found, double most) {
@@ -368,9 +367,10 @@ bool Check(const Scenario& scenario, int clients, const Day& day) {
   return holds;
 }
 
-// Writes a CSV file, from ten minutes before the event to six hours after its
-// beginning. Each row has a time in seconds since that beginning and, for each
-// kind of client, the number of calls in the `seconds` seconds from then on.
+// Writes a CSV file, from ten minutes before the beginning of the event to six
+// hours after it. Each row has a time in seconds since the beginning, and for
+// each kind of client the number of calls in the `seconds` seconds from that
+// time on.
 void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
               const std::vector<Day>& days) {
   std::ofstream csv(path);
@@ -428,7 +428,7 @@ void Plot(const std::string& out, int clients) {
 
 struct Flags {
   int clients = 10'000;
-  // The number of hand-written clients of each kind. If unset, `clients`.
+  // The number of hand-written clients of each kind; `clients` if unset.
   std::optional<int> rivals;
   int seeds = 3;
   std::string out;

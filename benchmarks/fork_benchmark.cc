@@ -8,17 +8,17 @@
 // Prints these times, in microseconds per instance:
 //
 // - the call of fork(), in the parent
-// - from then until the child reports that it has run the library's fork
-//   handlers
-// - the first read of each instance after the fork, in the parent; it does not
+// - from the parent's return from fork() until the child reports that it has
+//   run the library's fork handlers
+// - the parent's first read of each instance after the fork, which does not
 //   write to the instance
-// - the first call after the fork that takes the instance's lock, in the parent
+// - the parent's first call after the fork that takes the instance's lock
 //
-// The child lives until all these times have been measured. While it lives, the
-// parent's first write to a page copies the page; this is part of what
-// instances cost. The floor is the same measurement with the bare system call,
-// which runs no handlers, in place of fork(). The two measurements alternate,
-// and each figure is a median.
+// The child lives until all these times have been measured. While the child
+// lives, the parent's first write to a page copies the page. These copies are
+// part of what instances cost. The floor is the same measurement with the bare
+// system call instead of fork(). The system call runs no handlers. Each figure
+// is a median.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the cost of many instances. (A server that keeps a token for each
-// tenant has many.) The program measures the time to read an instance that is
-// picked at random among 1 or 10,000, and the bytes that each of 10,000
-// instances uses in addition to its token:
+// Measures the cost of many instances, such as those of a server that keeps a
+// token for each tenant. The program measures the time to read an instance that
+// is picked at random among 1 or 10,000 instances. With 10,000 instances it
+// also measures the bytes that each instance uses in addition to its token:
 //
 //   bazel run -c opt //benchmarks:instances_benchmark
 //
-// `vs_floor` and `bytes_vs_floor` are the time of a read and the bytes, divided
-// by those of the floor (`PointerAndTime`) with the same number of instances.
-// The Refreshables share one executor. The bytes include the tasks that the
-// Refreshables give to the executor, but not the executor's list of tasks.
+// `vs_floor` is the time divided by the floor's time, and `bytes_vs_floor` is
+// the bytes divided by the floor's bytes. The floor is `PointerAndTime` with
+// the same number of instances. The Refreshables share one executor. The bytes
+// include the tasks that the Refreshables give to the executor, but not the
+// executor's list of tasks.
 
 #include <malloc.h>
 
@@ -41,8 +42,7 @@ struct Floor {
 };
 
 // Returns the figures of the floor, by number of instances. The floor is
-// measured before the other patterns; if it is measured several times, the last
-// time counts.
+// measured before the other patterns.
 std::map<size_t, Floor>& Floors() {
   static auto* const floors = new std::map<size_t, Floor>;
   return *floors;

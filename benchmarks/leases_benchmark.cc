@@ -7,18 +7,18 @@
 //
 // - "newest": the thread holds `held` leases, and takes and releases one more.
 // - "oldest": the thread holds `held` leases, takes one more, and releases the
-//   oldest. (A server that answers its requests in order does so.)
+//   oldest.
 // - "all": the thread takes `held` leases, and then releases all of them.
 //
-// Each time is divided by that of a read on a thread that holds nothing, with
-// the same number of threads. Both times are measured in turns, and the median
-// of the ratios is printed. The program also compares with a rival, a mutex
-// under which a reader copies a shared_ptr: publications (first), reads of the
-// kind "oldest", and the release of leases of a replaced token.
+// Each time is divided by the time of a read on a thread that holds no lease,
+// with the same number of threads. The printed ratio is the median over several
+// turns. The program also compares the library with `Rival`: publications
+// (first), reads of the kind "oldest", and the release of leases of a replaced
+// token.
 //
-// Each line that has a target ends with `ok` or `MISSED`, and the exit code is
-// 1 if a target is missed. If its first argument is --benchmark_min_time=VALUE,
-// the program measures briefly and exits with 0, to check that it works.
+// The exit code is 1 if a target is missed. If its first argument is
+// --benchmark_min_time=VALUE, the program measures briefly and exits with 0, to
+// check that it works.
 
 #include <atomic>
 #include <chrono>
@@ -66,6 +66,7 @@ class Ours {
   Fresh instance_{std::string(1024, 'x')};
 };
 
+// A mutex, under which a reader copies a shared_ptr.
 class Rival {
  public:
   using Held = std::shared_ptr<const Entry>;
@@ -155,8 +156,8 @@ double All(Source& source, int held, int64_t reads,
 
 using Measure = std::function<double(const std::function<void()>& ready)>;
 
-// Measures the floor of any read, which loads a pointer and calls time().
-// Returns nanoseconds per read.
+// Returns the nanoseconds per read of the floor, which loads a pointer and
+// calls time().
 double Floor(int64_t reads) {
   static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
   int64_t good = 0;
@@ -299,8 +300,8 @@ void Reads(bool short_form) {
                   Median(rival_ns), Median(ratios));
       if (threads == 1) alone_ns = Median(rival_ns);
       // The rival's lock is contended only if both threads run at the same
-      // time. On a busy computer they may take turns, and the ratio then says
-      // nothing.
+      // time. On a busy computer the threads may take turns. The ratio then
+      // says nothing.
       const bool at_once = Median(rival_ns) >= 2.5 * alone_ns;
       if (threads > 1) std::printf(at_once ? ">= 5  " : "n/a: not at once");
       PrintVerdict(threads > 1 && at_once, Median(ratios) >= 5);
@@ -321,8 +322,8 @@ double ReleaseAfterReplacement() {
   return NanosecondsSince(start) / 1000;
 }
 
-// Returns the nanoseconds that membarrier(2) takes, as the library calls it.
-// Returns about 0 if the system has no such call.
+// Returns the nanoseconds of one call of membarrier(2), made as the library
+// makes it. Returns about 0 if the system has no such call.
 double HeavyBarrier() {
   const SteadyClock::time_point start = SteadyClock::now();
 #if defined(__linux__) && defined(SYS_membarrier)
@@ -332,9 +333,9 @@ double HeavyBarrier() {
   return NanosecondsSince(start);
 }
 
-// Prints, for each of four cases, the median times of `Install`, of
-// membarrier(2) alone, and of a publication by the rival. The three are
-// measured in turns. The readers read from `ours` only.
+// Prints three median times for each of four cases: of `Install`, of
+// membarrier(2) alone, and of a publication by the rival. The reader threads
+// read only from `ours`.
 void Publications(bool short_form) {
   std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
               "barrier", "mutex");
@@ -389,13 +390,14 @@ void Publications(bool short_form) {
 
 int Main(bool short_form) {
   // In a process with one thread, glibc and libstdc++ avoid atomic
-  // instructions. The thread `second` keeps them from doing so.
+  // instructions. The thread `second` prevents this.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   });
-  // Publications come first: each one scans all hazard slots, which are few
-  // until a thread has held many leases.
+  // Publications are measured first, while there are few hazard slots, because
+  // each publication scans all slots. `Reads` holds many leases, so it adds
+  // slots.
   Publications(short_form);
   Reads(short_form);
   std::printf(

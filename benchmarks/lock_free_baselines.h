@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The patterns that free what they replace, although their reads usually take
-// no lock. They have the interface of baselines.h. Each is written from
-// scratch, in its simplest correct form. They differ from a Refreshable not
-// only in the time of a read, but also in this:
+// Patterns whose reads usually take no lock, and which free the tokens that
+// they replace. They have the interface of baselines.h, and are written from
+// scratch, in their simplest correct form. They have these drawbacks:
 //
-//   ThreadLocalCopy  A token that was read may be used until the thread's next
-//                    read. A thread that stops reading keeps an old token
-//                    alive. Each thread has a copy of one instance's token
-//                    only; for several instances it would need a map.
-//   RcuQuiescent     A token may be used until the thread announces that it
-//                    uses none (here: at the end of each read). A publisher
-//                    waits until each other thread that has ever read has read
-//                    again, or has ended.
+//   ThreadLocalCopy  A thread may use a token only until its next read. A
+//                    thread that stops reading keeps an old token alive. Each
+//                    thread keeps the token of only one instance.
+//   RcuQuiescent     A thread may use a token only until the end of the read. A
+//                    publisher waits until each other thread that has ever read
+//                    reads again or ends.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
 //   HazardFence      A thread can use one token at a time. If a publisher finds
 //                    the old token in use, a later publication or the
-//                    destructor frees it. Each read makes a full fence.
+//                    destructor frees the old token. Each read makes a full
+//                    fence.
 
 #ifndef REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
@@ -40,10 +38,10 @@
 namespace refreshable_benchmarks {
 
 // Storage with one `Data` for each thread. A thread's first call of `Mine`
-// gives the thread a `Data` and calls `Data::Enter`. When the thread ends, it
-// gives the `Data` back, and `Data::Leave` is called. `Data::Enter` and
-// `Data::Leave` run under the lock that `All` takes. A `Data` is never freed:
-// when its thread has ended, another thread may get it.
+// gives the thread a `Data` and calls `Data::Enter`. When the thread ends,
+// `Data::Leave` is called, and another thread may get the same `Data`.
+// `Data::Enter` and `Data::Leave` run under the lock that `All` takes. A `Data`
+// is never freed.
 template <typename Data>
 class PerThread {
  public:
@@ -51,7 +49,8 @@ class PerThread {
     Data* const mine = mine_;
     return ABSL_PREDICT_TRUE(mine != nullptr) ? *mine : Enter();
   }
-  // Returns the data of this thread, or null if it has not called `Mine`.
+  // Returns the data of this thread, or null if this thread has not called
+  // `Mine`.
   static Data* MineIfAny() { return mine_; }
   // Returns every `Data` that a thread has or has had.
   static std::vector<Data*> All() {
@@ -157,10 +156,9 @@ class ThreadLocalCopy {
 // that the reader read in an earlier period.
 inline std::atomic<uint64_t> grace_period{1};
 
-// RCU in which a reader is quiescent after each read, that is, it uses no
-// token. The reader announces this by storing the number of the current grace
-// period. The announcement needs no fence, and is made only if a new period has
-// begun.
+// RCU in which a reader is quiescent (uses no token) after each read. A reader
+// announces its quiescence by storing the number of the current grace period.
+// The announcement needs no fence, and is made only if a new period has begun.
 class RcuQuiescent {
  public:
   static constexpr char kName[] = "RCU, quiescent after each read";
@@ -197,9 +195,9 @@ class RcuQuiescent {
   }
 
  private:
-  // `seen` is the grace period that the thread saw at the end of its latest
-  // read or, before its first read has ended, in `Enter`. If the thread has
-  // ended, `seen` is the largest number.
+  // `seen` is the grace period that the thread saw in `Enter` or, later, at the
+  // end of its latest read. If the thread has ended, `seen` is the largest
+  // number.
   struct Thread {
     std::atomic<uint64_t> seen{0};
 

@@ -4,11 +4,11 @@
 //
 //   bazel run -c opt //benchmarks:many_publishers
 //
-// Prints one line for each number of threads: the largest number of superseded
-// tokens that were alive at the same time, and the duration of the longest
-// `Install`. Nobody holds these tokens, so they are garbage that has not been
-// freed yet. Each thread has its own Refreshable; all share one hazard domain.
-// The exit code is 1 if the limit of docs/memory_model.md is exceeded.
+// For each number of threads, prints the largest number of superseded tokens
+// that were alive at the same time, and the duration of the longest `Install`.
+// Nobody holds the superseded tokens, so those alive are not freed yet. Each
+// thread has its own Refreshable. All Refreshables share one hazard domain. The
+// exit code is 1 if the limit of docs/memory_model.md is exceeded.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program makes fewer
 // publications, to check that it works.
@@ -100,8 +100,8 @@ bool Measure(int threads, int installs) {
   }
   for (std::thread& publisher : publishers) publisher.join();
   // While a thread is inside `Install`, at least three of its living tokens are
-  // not superseded: the published one, and copies on their way into the
-  // `Install`.
+  // not superseded: the published token, and at least two copies of the new
+  // token.
   const int64_t superseded = tokens_peak - 3 * threads;
   const int64_t bound =
       (threads + refreshable::internal::HazardDomain::kMostHandedOver) *
@@ -122,8 +122,8 @@ int main(int argc, char** argv) {
   const bool short_form = refreshable_benchmarks::IsShortForm(argc, argv);
   bool good = true;
   for (const int threads : {1, 2, 4, 8, 16, 32}) {
-    // Even the short form publishes more than 30 times as many tokens as
-    // `bound` allows to be alive, so it would notice if they were not freed.
+    // Even the short form publishes many more tokens than may be alive, so it
+    // fails if tokens are not freed.
     good &= refreshable_benchmarks::Measure(
         threads, short_form ? 1000 + 10 * threads : 10000);
   }

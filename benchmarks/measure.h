@@ -45,15 +45,15 @@ inline bool IsShortForm(int argc, char** argv) {
   return argc > 1 && std::strncmp(argv[1], kFlag, std::strlen(kFlag)) == 0;
 }
 
-// The number of places in memory at which a loop is measured. A loop's place
-// decides the addresses of its branches, and these can make a read, which takes
-// a few cycles, one or two cycles slower.
+// The number of places in memory at which a loop is measured. A read takes only
+// a few cycles, and the addresses of the loop's branches can add one or two
+// cycles.
 constexpr int kPlacements = 9;
 
-// With GCC and Clang, aligns the following code to 64 bytes, and then moves it
-// on by a number of no-ops that depends on `kPlacement`. (The compiler may put
-// other code in between.) The program must be compiled with -fno-align-loops.
-// Does nothing with other compilers.
+// With GCC and Clang, aligns the following code to 64 bytes, and then inserts
+// no-ops before it. The number of no-ops depends on `kPlacement`. With other
+// compilers, does nothing. Requires: the program is compiled with
+// -fno-align-loops.
 template <int kPlacement>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
   static_assert(0 <= kPlacement && kPlacement < kPlacements, "");

@@ -30,8 +30,8 @@
 
 namespace refreshable_benchmarks {
 
-// The system's clocks, except that after `set_back(d)` `Now` returns times that
-// are earlier by d. The coarse clocks still return the system's time.
+// The system's clocks. After `set_back(d)`, `Now` returns times that are
+// earlier by `d`, but the coarse clocks still return the system's time.
 class ShiftedClock final : public refreshable::Clock {
  public:
   refreshable::Instant Now() const override {
@@ -65,7 +65,7 @@ class IdleExecutor final : public refreshable::Executor {
   bool InExecutorThread() const override { return false; }
   const refreshable::Clock& clock() const override { return clock_; }
   void set_back(absl::Duration back) { clock_.set_back(back); }
-  // Reserves memory for this many tasks in total.
+  // Reserves memory for `tasks` tasks in total.
   void Reserve(size_t tasks) {
     std::lock_guard<std::mutex> lock(mutex_);
     tasks_.reserve(tasks);
@@ -82,9 +82,8 @@ class IdleExecutor final : public refreshable::Executor {
   std::vector<Task> tasks_;
 };
 
-// A Refreshable whose reads are measured. If no executor is passed in, it makes
-// one of its own. Its source always fails, so it has no token unless one is
-// published.
+// A Refreshable whose reads are measured. Its source always fails, so it has no
+// token until `Publish` is called.
 template <typename ExecutorType>
 class RefreshableRead {
  public:
@@ -109,7 +108,7 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // The object with which a thread's loop reads. It has a reference to the
+  // Makes the reads of one thread's loop. It holds a reference to the
   // Refreshable, so that a read need not load `refreshable_` first.
   class Reader {
    public:
@@ -163,9 +162,8 @@ class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
   explicit VirtualTime(std::string token) { Publish(std::move(token)); }
 };
 
-// The read of the hazard domain alone, without a Refreshable. It takes one of
-// the slots that all threads share, by compare-and-swap, as `Get` does in a
-// build without thread_local.
+// A read of the hazard domain alone, without a Refreshable. The read takes a
+// slot by compare-and-swap, as `Get` does in a build without thread_local.
 class SharedSlots {
  public:
   static constexpr char kName[] = "the read alone, without thread_local";

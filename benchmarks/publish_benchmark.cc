@@ -4,13 +4,11 @@
 //
 //   bazel run -c opt //benchmarks:publish_benchmark
 //
-// Each iteration publishes once. The counters p50, p99 and max are those of the
-// durations of all iterations. The counters that end with `vs_floor` are p50
-// and p99 divided by those of the floor, which only allocates and stores a
-// pointer. The counters that end with `vs_ours` are p50 and p99 divided by
-// those of Refreshable. Between iterations the publisher yields its processor
-// to the readers. Otherwise, on a computer with few cores, the readers
-// might hardly run during the 300 publications.
+// Each iteration publishes once. The counters p50, p99 and max are the median,
+// the 99th percentile and the maximum of the publication's duration. A counter
+// that ends with `vs_floor` is p50 or p99 divided by the floor's value. The
+// floor only allocates and stores a pointer. A counter that ends with `vs_ours`
+// is p50 or p99 divided by Refreshable's value.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program makes only a
 // few iterations, to check that it works.
@@ -42,8 +40,8 @@ struct Latency {
   double p99 = 0;
 };
 
-// Returns a reference to the latency of `Pattern` in its last run; zeros if it
-// has not been measured yet.
+// Returns the latency of `Pattern` in its last run, or zeros if `Pattern` has
+// not been measured yet.
 template <typename Pattern>
 Latency& LatencyOf() {
   static Latency latency;
@@ -60,8 +58,8 @@ template <typename Pattern>
 void Publish(benchmark::State& state) {
   // Touches the memory that the publications will use, and frees it again.
   // Otherwise the floor, which frees nothing, would need new pages from the
-  // system during the measurement. The allocation `behind` lies behind that
-  // memory, and keeps the heap from returning the memory to the system.
+  // system during the measurement. `behind` is allocated after this memory. So
+  // the heap cannot return the memory to the system.
   auto touched = std::make_unique<std::vector<std::string>>(
       2 * state.max_iterations, std::string(1024, 'x'));
   Pattern pattern(std::string(1024, 'x'));
@@ -89,6 +87,7 @@ void Publish(benchmark::State& state) {
                      std::chrono::steady_clock::now() - start)
                      .count());
     state.SetIterationTime(us.back() / 1e6);
+    // Lets the readers run, even if the computer has few cores.
     std::this_thread::yield();
   }
   stop = true;

@@ -9,8 +9,8 @@
 // threads. `vs_floor` is this time divided by the floor's, with the same number
 // of threads and a token of the same length. The last benchmarks read tokens of
 // 64 bytes, 1 KiB and 64 KiB; `vs_64_bytes` is the time divided by the time
-// with 64 bytes. Compare only these ratios: times from two computers, or from
-// two runs, are not comparable.
+// with 64 bytes. Compare only these ratios: times of two runs are not
+// comparable.
 
 #include <chrono>
 #include <cstddef>
@@ -44,7 +44,7 @@ class Expired : public RefreshableRead<IdleExecutor> {
 };
 
 // Like Expired, but a refresh is in flight, and a hundred other reads wait for
-// it.
+// the refresh.
 class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, TryGet";
@@ -59,8 +59,8 @@ class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// Like ExpiredWithWaiters, but each measured read joins those that wait for the
-// refresh. Its timeout is zero, so it leaves them at once.
+// Like ExpiredWithWaiters, but each measured read also waits for the refresh,
+// with a timeout of zero.
 class ExpiredJoinAndLeave : public ExpiredWithWaiters {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, Get(0)";
@@ -98,8 +98,7 @@ void Read(benchmark::State& state, size_t token_bytes, bool growth) {
                         .count() /
                     static_cast<double>(state.iterations() * state.threads());
   double& floor = Floors()[{state.threads(), token_bytes}];
-  // The floor is measured before the other patterns; if it is measured several
-  // times, the last time counts.
+  // The floor is measured before the other patterns.
   if (std::is_same_v<Pattern, PointerAndTime>) floor = ns;
   state.counters["vs_floor"] = ns / floor;
   if (growth) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks that a read, and a publication while others read, cost no more than
+// Checks that reads, and publications while threads read, cost no more than
 // docs/performance.md says. Prints what reads cost, and one line per gate:
 //
 //   bazel run -c opt //benchmarks:read_path_gates
@@ -9,20 +9,20 @@
 // measured alternately in the same run, and the median of nine repetitions
 // counts.
 //
-// Two CPUs of a virtual machine may at times be one core, or may share a core
-// with another virtual machine. So a repetition counts as disturbed, and is
-// made again, if the floor gained little from the second thread, or took much
-// longer than in another repetition. After many of these, the program stops
-// making disturbed repetitions again. Everything is printed nevertheless, but
-// the gates cannot be judged, and the line of each gate says why. The gates
-// with one thread can still be judged if the floor was steady with one thread.
+// A repetition is disturbed if the floor gained little from the second thread,
+// or took much longer than in another repetition. (Two CPUs of a virtual
+// machine may be one core, or may share a core with another virtual machine.)
+// The program makes disturbed repetitions again, up to a limit. If some
+// repetitions are still disturbed, gates cannot be judged, and their lines say
+// why. But if the floor was steady with one thread, the gates with one thread
+// are judged.
 //
-// Some gates demand a lead over the other patterns. The lead also depends on
-// the processor: if a mutex is cheap and a load is not, even the floor may miss
-// such a gate. The gate is then printed as "n/a", with the floor's ratio, and
-// cannot fail.
+// Some gates demand a lead over the other patterns. On some processors, even
+// the floor does not have that lead. The gate is then printed as "n/a", with
+// the floor's ratio, and cannot fail.
 //
-// The exit code is 1 if a gate fails, or else 2 if a gate cannot be judged.
+// The exit code is 1 if a gate fails. Otherwise it is 2 if a gate cannot be
+// judged.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program measures
 // only once and briefly, and exits with 0, to check that it works.
@@ -52,10 +52,9 @@ namespace {
 // One pattern, measured with one and with two threads.
 struct Subject {
   std::string name;
-  // Makes a new instance, which `measure` uses from then on. The earlier
-  // instances are kept, so that the new one has another address. Each
-  // repetition has a new instance, because no result may depend on the address
-  // of one instance.
+  // Makes a new instance, which `measure` uses from then on. Keeps the earlier
+  // instances, so that the new instance has another address. Results must not
+  // depend on the address of one instance.
   std::function<void()> renew;
   // Makes reads on `threads` threads, in loops with this placement (see
   // `kPlacements`). Returns the elapsed nanoseconds divided by the number of
@@ -140,7 +139,7 @@ Subject Make(int64_t reads) {
 
 // Makes one repetition, and records a time per read for each subject and number
 // of threads: the median of `slices` short measurements. The subjects are
-// measured in turns, so that a slowdown of the computer affects all of them.
+// measured in turns, so that a slowdown of the computer affects all subjects.
 void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   for (Subject& subject : subjects) subject.renew();
   for (int threads : {1, 2}) {
@@ -156,21 +155,21 @@ void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   }
 }
 
-// Returns how many reads two threads make in the time that one thread needs for
-// one read.
+// Returns how many reads two threads make together in the time that one thread
+// needs for one read.
 double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
 
-// Why the gates with one thread, and those with two threads, cannot be judged.
-// An empty string means that they can be judged.
+// The reasons why gates with one thread, or with two threads, cannot be judged.
+// If a reason is empty, the gates can be judged.
 struct Disturbance {
   std::string one_thread;
   std::string two_threads;  // Includes the reason in `one_thread`.
 };
 
 // Returns whether the floor, with one thread, took about as long in this
-// repetition as in its fastest one.
+// repetition as in its fastest repetition.
 bool IsSteady(const Subject& floor, size_t repetition) {
   const double least =
       *std::min_element(floor.ns[1].begin(), floor.ns[1].end());
@@ -205,8 +204,8 @@ Disturbance DisturbanceOf(const Subject& floor) {
   return result;
 }
 
-// Makes nine repetitions, and then replaces disturbed ones with new ones, of
-// which it makes at most `kMostReplacements`. If some are still disturbed,
+// Makes nine repetitions. Then makes disturbed repetitions again, in total at
+// most `kMostReplacements` times. If some repetitions are still disturbed,
 // returns why the gates cannot be judged. The short form makes one repetition
 // and does not check it.
 Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
@@ -232,9 +231,8 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
         subject.ns[threads].pop_back();
       }
     }
-    // In this repetition the floor may have been faster than ever before. Then
-    // repetitions that counted as steady may no longer do so, and therefore all
-    // are checked again.
+    // The floor may now have a new fastest repetition. Then a repetition that
+    // was steady may no longer be steady. So all repetitions are checked again.
     i = 0;
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);
@@ -267,12 +265,13 @@ double SlowestPublish(int publications) {
   return *std::max_element(ns.begin(), ns.end());
 }
 
-// Judges the gates, prints a line for each, and remembers whether one failed or
-// could not be judged.
+// Judges the gates, prints a line for each gate, and remembers whether any gate
+// failed or could not be judged.
 class Gates {
  public:
-  // Checks that `measured` is at most (or at least) `target`. But if `reason`
-  // is not empty, the gate cannot be judged, and `reason` is printed.
+  // `AtMost` and `AtLeast` check that `measured` is at most, or at least,
+  // `target`. But if `reason` is not empty, the gate cannot be judged, and
+  // `reason` is printed.
   void AtMost(const char* name, double measured, double target,
               const std::string& reason) {
     Judge(name, measured, absl::StrFormat("<= %g", target), measured <= target,
@@ -283,10 +282,10 @@ class Gates {
     Judge(name, measured, absl::StrFormat(">= %g", target), measured >= target,
           reason);
   }
-  // Checks the lead over another pattern. `measured` is that pattern's time
-  // divided by the time of our read, and `floor` is that pattern's time divided
-  // by the floor's. If even the floor does not reach `target`, the gate cannot
-  // fail.
+  // Checks the lead over another pattern. `measured` is the other pattern's
+  // time divided by the time of our read. `floor` is the other pattern's time
+  // divided by the floor's time. If `floor` is less than `target`, the gate
+  // cannot fail.
   void BesideOthers(const char* name, double measured, double floor,
                     double target, const std::string& reason) {
     if (floor >= target || !reason.empty()) {
@@ -328,8 +327,7 @@ class Gates {
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
   // In a process with one thread, glibc and libstdc++ avoid atomic
-  // instructions. The thread `second` keeps them from doing so, because
-  // programs that need this library have several threads.
+  // instructions. The thread `second` prevents this.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -337,10 +335,10 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The subjects from kOthers to the one before `beyond_others` are the
-  // patterns that lock, over which some gates demand a lead. The subjects from
-  // `beyond_others` on are only printed. They free nothing, or have the
-  // drawbacks that lock_free_baselines.h lists.
+  // The subjects with an index of at least `kOthers` and less than
+  // `beyond_others` are the patterns that lock. Some gates demand a lead over
+  // these patterns. The subjects from `beyond_others` on are only printed: they
+  // free nothing, or have the drawbacks that lock_free_baselines.h lists.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
   std::vector<Subject> subjects;
@@ -383,7 +381,7 @@ int Main(bool short_form) {
       return subjects[above].ns[threads][i] / subjects[below].ns[threads][i];
     });
   };
-  // Returns the least ratio of the time of a pattern that locks to the time of
+  // Returns the time of the fastest pattern that locks, divided by the time of
   // `subject`.
   const auto best = [&](size_t subject, int threads) {
     double least = ratio(kOthers, subject, threads);

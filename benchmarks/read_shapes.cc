@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures what a read costs in different forms of the code around it:
+// Measures what a read costs in different forms, that is, with different code
+// around the read:
 //
 //   bazel run -c opt //benchmarks:read_shapes
 //
@@ -54,13 +55,13 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #endif
 }
 
-// The places from which the forms get the Refreshable (or the floor).
+// What the forms read from: the floor or the Refreshable.
 struct Client {
   PointerAndTime floor{std::string(1024, 'x')};
   Fresh fresh{std::string(1024, 'x')};
   Refreshable* pointer = &fresh.refreshable();
-  // A shared_ptr that counts references but does not own the Refreshable.
-  // (`fresh` owns it.)
+  // A shared_ptr whose deleter does nothing, because `fresh` owns the
+  // Refreshable.
   std::shared_ptr<Refreshable> shared{pointer, [](Refreshable*) {}};
 };
 

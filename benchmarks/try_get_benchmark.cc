@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the cost of TryGet, compared with Get and with the floor, which only
-// reads the two clocks that TryGet must read:
+// Measures the cost of TryGet, compared with Get and with a floor. The floor
+// reads the two clocks that TryGet must read, and does nothing else:
 //
 //   bazel run -c opt //benchmarks:try_get_benchmark
 //

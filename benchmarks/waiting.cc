@@ -6,22 +6,21 @@
 //   bazel run -c opt //benchmarks:waiting
 //
 // First table: eight threads each read once a millisecond while the endpoint
-// takes 500 ms to answer. In the left half of the table a token becomes stale
-// while they read; in the right half there is no token at first. The columns
-// are the longest read of any thread, the number of threads with a read longer
-// than 250 ms, and the number of calls of the endpoint. There are three rounds;
-// each half of a row shows the round whose longest read is the median.
+// takes 500 ms to answer. In the left half of the table, a token becomes stale
+// while the threads read. In the right half, there is no token at first. The
+// columns are the longest read of any thread, the number of threads with a read
+// longer than 250 ms, and the number of calls of the endpoint. There are three
+// rounds. Each half of a row shows the round whose longest read is the median.
 //
 // Second table: 64 threads read at the same time. There is no token, and the
 // endpoint fails after 100 ms. No thread tries again. The columns are the time
 // until the last thread knows of the failure, and the number of calls of the
 // endpoint.
 //
-// The program takes three quarters of a minute. The exit code is 1 if
-// Refreshable called the endpoint more than once in a round that is shown. If
-// its first argument is --benchmark_min_time=VALUE, the program only checks
-// that it works: all times are a tenth, and there are eight threads and one
-// round.
+// The program takes 45 seconds. The exit code is 1 if Refreshable called the
+// endpoint more than once in a round that is shown. If its first argument is
+// --benchmark_min_time=VALUE, the program only checks that it works: all times
+// are a tenth, and there are eight threads and one round.
 
 #include <algorithm>
 #include <atomic>
@@ -53,9 +52,9 @@ namespace {
 using std::chrono::milliseconds;
 
 struct Times {
-  milliseconds refresh{500};  // A call of the endpoint that succeeds.
-  milliseconds failure{100};  // A call of the endpoint that fails.
-  // The life of the first token, which becomes stale after a quarter of it.
+  milliseconds refresh{500};  // The duration of a call that succeeds.
+  milliseconds failure{100};  // The duration of a call that fails.
+  // The life of the first token, which is fresh for a quarter of its life.
   milliseconds life{1200};
   int waiting_threads = 64;
   int rounds = 3;
@@ -99,11 +98,11 @@ class Endpoint {
 // ---- The patterns ----
 //
 // Each pattern is a cache of one token, written from scratch in its simplest
-// correct form. A pattern has no token at first, which is as if it had one that
-// has expired. The program may call `Set`, to give it a token, before the first
-// read. `Get` is thread-safe.
+// correct form. At first a pattern has no token, which it treats like an
+// expired token. `Set` gives the pattern a token, and may only be called before
+// the first read. `Get` is thread-safe.
 
-// A mutex. A thread that finds the token stale refreshes it while it holds the
+// A thread that finds the token stale refreshes the token while it holds a
 // mutex (as in google-cloud-cpp).
 class MutexHeld {
  public:
@@ -130,9 +129,9 @@ class MutexHeld {
 };
 
 // A reader-writer lock. A thread that finds the token stale takes the lock as a
-// writer, checks the token again, and refreshes it while it holds the lock (as
-// in the Azure SDK for C++, and in the AWS SDK for C++ if credentials expire
-// soon).
+// writer, checks the token again, and refreshes the token while it holds the
+// lock. The Azure SDK for C++ does so, and the AWS SDK for C++ if credentials
+// expire soon.
 class TwiceChecked {
  public:
   static constexpr char kName[] = "shared_mutex held, checked twice";
@@ -180,8 +179,8 @@ class RefreshBehind {
     token = std::atomic_load(&token_);
     if (token->fresh()) return token->bytes;
     if (token->usable()) {
-      // Refreshes one stale token and no later one, because the program
-      // measures no more.
+      // Refreshes only the first stale token, because the program measures only
+      // one.
       if (!behind_.joinable()) {
         behind_ = std::thread([this] {
           absl::StatusOr<Token> next = endpoint_->Call();
@@ -203,8 +202,8 @@ class RefreshBehind {
   std::shared_ptr<const Token> token_ = std::make_shared<const Token>();
 };
 
-// The first thread that finds the token stale refreshes it, and all threads
-// wait for the future of its outcome.
+// The first thread that finds the token stale refreshes the token. All threads
+// wait for a future of the refresh's outcome.
 class SharedFuture {
  public:
   static constexpr char kName[] = "shared_future of the refresh";
@@ -323,9 +322,9 @@ struct Outcome {
   int calls = 0;   // The number of calls of the endpoint.
 };
 
-// Reads on eight threads during a refresh. The refresh replaces a token that
-// becomes stale while the threads read or, if `has_token` is false, gets the
-// first token.
+// Reads on eight threads during a refresh. If `has_token` is true, the refresh
+// replaces a token that becomes stale while the threads read. If `has_token` is
+// false, the refresh gets the first token.
 template <typename Pattern>
 Outcome ReadDuringRefresh(const Times& times, bool has_token) {
   constexpr int kReaders = 8;
@@ -414,7 +413,7 @@ int PrintRefresh(const Times& times) {
   std::fflush(stdout);
   return std::max(stale.calls, none.calls);
 }
-// Prints the row of `Pattern` in the second table. Returns its number of calls
+// Prints the row of `Pattern` in the second table. Returns the number of calls
 // of the endpoint.
 template <typename Pattern>
 int PrintFailure(const Times& times) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The patterns by which other programs read while there is no token. Each
-// pattern is written in its simplest correct form, with the constructor
+// Patterns by which programs without this library read while there is no token.
+// Each pattern is written in its simplest correct form, with the constructor
 //
 //   explicit Pattern(Endpoint* endpoint);
 //
@@ -139,8 +139,8 @@ class EachCalls {
 
 // ---- Reads that block their thread ----
 
-// The floor: one thread calls the endpoint, and the others wait on a condition
-// variable.
+// The floor: one thread calls the endpoint, and the other threads wait on a
+// condition variable.
 class NotifyAll {
  public:
   static constexpr char kName[] = "floor: condition variable, notify_all";
@@ -173,7 +173,7 @@ class NotifyAll {
   absl::Status outcome_;
 };
 
-// One thread calls the endpoint, and the others wait for a future of the
+// One thread calls the endpoint, and the other threads wait for a future of the
 // outcome.
 class SharedFuture {
  public:
@@ -208,7 +208,7 @@ class SharedFuture {
 };
 
 // A mutex that is held during the call of the endpoint. When the call has
-// failed, the next thread finds no token either, and calls the endpoint again.
+// failed, the next thread takes the mutex and calls the endpoint again.
 class LockedCall {
  public:
   static constexpr char kName[] = "mutex held over the call";

@@ -48,8 +48,8 @@ class ApiClient {
     if (!lease.ok()) return lease.status();
     if (CallApi(lease->token()) != 401) return absl::OkStatus();
 
-    // This server rejected the token. Read a newer one and try once more. Other
-    // calls still get the rejected token.
+    // This server rejected the token. Read a newer token and try once more.
+    // Other calls still get the rejected token.
     Refreshable<std::string>::ReadOptions options;
     options.timeout = absl::Seconds(5);
     options.rejected = lease->generation();

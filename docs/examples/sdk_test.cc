@@ -45,8 +45,8 @@ TEST(SdkTest, WaitsAsLongAsTheServerAsksAndReplacesARejectedToken) {
               ElementsAre(absl::ZeroDuration(), absl::Seconds(600),
                           absl::Seconds(607), absl::Seconds(614)));
 
-  // A server rejects "t2". Another attempt is permitted 1 s after the last one
-  // began.
+  // A server rejects "t2". Another attempt is permitted 1 s after the start of
+  // the last attempt.
   executor.AdvanceBy(absl::Seconds(1));
   source.Answer("t3", absl::Minutes(10));
   refreshable::Refreshable<std::string>::ReadOptions options;

@@ -70,8 +70,8 @@ absl::StatusOr<Response> Fetch(refreshable::Refreshable<std::string>& token,
 
 class TokenErrorTest : public ::testing::Test {
  protected:
-  // Calls, with CallWithToken, a server that answers `to_first` to "t1" and 200
-  // to any other token.
+  // Uses CallWithToken to call a server. The server answers `to_first` to "t1",
+  // and 200 to any other token.
   Response Call(Response to_first) {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));
@@ -127,10 +127,8 @@ TEST_P(OtherAnswerTest, C2PassesThroughUntouched) {
   EXPECT_THAT(sent_, ElementsAre("t1"));
 }
 
-// Answers that are not token errors. The first three have a JSON object without
-// "error", with another error, and with an error that is not a string. The next
-// four have a body that is not a JSON object, not JSON, empty, and too long.
-// The last one has a status that is neither 401 nor 403.
+// Answers that are not token errors. The last answer has a wrong status. The
+// other answers have a wrong body.
 INSTANTIATE_TEST_SUITE_P(
     All, OtherAnswerTest,
     ::testing::Values(

@@ -160,7 +160,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   // the first task of the queue. Returns false after `Stop`, or if there is no
   // memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
-    // To move or destroy a task may run the caller's code, and so must not
+    // Moving or destroying a task may run the caller's code, so neither may
     // happen under the lock.
     Queue node;
     try {
@@ -188,8 +188,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     }
     const Running running{this};
     const Frame frame(this);
-    // Destroyed before `running` and `frame`, so that its destructor counts as
-    // a part of the task.
+    // `task` is destroyed before `running` and `frame`, so the task's
+    // destructor counts as a part of the task.
     Task task = std::move(node.front());
     std::move(task)();
   }
@@ -236,8 +236,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   const asio::any_io_executor blocking_;
   const asio::any_io_executor tasks_;
 
-  // A thread that holds this lock takes no other lock except Asio's own, and
-  // does not run, move or destroy a task.
+  // A thread that holds this lock does not run, move or destroy a task. It
+  // takes no other lock except Asio's own.
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   int running_ ABSL_GUARDED_BY(mu_) = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor: an Executor that uses event loops of standalone Asio, which the
-// program runs. This code is meant to be copied.
+// AsioExecutor: an Executor on event loops of standalone Asio. The program runs
+// these loops. This code is meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
 #define REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
@@ -24,11 +24,11 @@ namespace refreshable_examples {
 //   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
 //                         loop.get_executor());
 //
-// A source that waits for its server must not delay callbacks, and neither may
-// delay timers. This is why there are three contexts. Two of them may be the
-// same only if their tasks never block. (Short callbacks do not block, and
-// neither do the tasks of an asynchronous source.) At least one thread that
-// runs `timers` must never be blocked.
+// There are three contexts because a source that waits for its server must not
+// delay callbacks, and sources and callbacks must not delay timers. Two
+// contexts may be the same context only if the tasks of both never block.
+// (Short callbacks and the tasks of an asynchronous source do not block.) At
+// least one thread that runs `timers` must never be blocked.
 //
 // All contexts must outlive the executor, and threads must run them as long as
 // the executor is used. (Use asio::make_work_guard, because `run()` returns
@@ -70,8 +70,8 @@ class AsioExecutor final : public refreshable::Executor {
   }
 
  private:
-  // The state of the executor. The handlers that were posted share it, because
-  // a context may keep a handler after the executor is destroyed.
+  // The state of the executor. Posted handlers share its ownership, because a
+  // context may keep a handler after the executor is destroyed.
   class Core;
 
   const std::shared_ptr<Core> core_;

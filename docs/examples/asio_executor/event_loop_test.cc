@@ -33,8 +33,8 @@ absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
 }
 
 // [loop]
-// Reads a token. One thread runs `loop`, and the callback of the read runs
-// there.
+// Reads a token. The calling thread runs `loop`, and so it also runs the
+// callback of the read.
 absl::StatusOr<std::string> ReadOnce() {
   asio::io_context loop;
   // AskTokenEndpoint blocks, so it must not run on the loop. The callback is
@@ -68,8 +68,8 @@ TEST(EventLoopTest, AReadArrivesOnTheLoop) {
   EXPECT_EQ(*token, "t1");
 }
 
-// This test and those below it are about contexts, which the conformance suite
-// does not know.
+// The tests from here on are about Asio contexts, which the conformance suite
+// does not test.
 TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
   asio::io_context loop;
   auto alive = std::make_shared<int>();

@@ -21,7 +21,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Creates a pipe, both ends of which exec will close. Returns false if the
+// Creates a pipe. An exec closes both ends of the pipe. Returns false if the
 // system grants no pipe.
 bool OpenPipe(int ends[2]) {
   if (pipe(ends) != 0) return false;
@@ -31,8 +31,8 @@ bool OpenPipe(int ends[2]) {
 
 // Replaces this process by the program `argv[0]`, whose standard input is `in`
 // and whose standard output is `out`. Exits with 127 if that fails, or if
-// `parent` has ended. Runs in the child of a fork(), where it must neither
-// allocate nor lock.
+// `parent` has ended. Must not allocate or lock, because it runs in the child
+// of a fork().
 [[noreturn]] void RunChild(char* const* argv, int in, int out, pid_t parent) {
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -44,8 +44,8 @@ bool OpenPipe(int ends[2]) {
   _exit(127);
 }
 
-// Passes each line that the pipe `out` brings to `on_line`, until the pipe has
-// no writers left or a read fails. Then closes `out`.
+// Reads the pipe `out`, and passes each line to `on_line`. When the pipe has no
+// writers left or a read fails, closes `out` and returns.
 void Listen(int out, const ChildProcess::OnLine& on_line) {
   std::string heard;
   char buffer[4096];

@@ -89,10 +89,10 @@ namespace {
 
 using Call = CountedSource::Call;
 
-// Returns the wait from the start of an attempt to the start of the next, after
-// `failures` consecutive failures: the minimum interval after none, otherwise
-// the backoff or, from `max_consecutive_failures` on, the shorter of the
-// backoff and the wait before a probe.
+// Returns the minimum wait from the start of an attempt to the start of the
+// next attempt, after `failures` consecutive failures. Without failures, this
+// is the minimum interval. From `max_consecutive_failures` on, it is the
+// shorter of the backoff and the probe interval. Otherwise it is the backoff.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =
@@ -133,8 +133,8 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
   // The earliest time at which the attempt of call i can have started: the end
-  // of the last call before it for which the library waited. (Only the library
-  // knows when the attempt really started.)
+  // of the last earlier call whose answer the library waited for. (Only the
+  // library knows when the attempt really started.)
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];

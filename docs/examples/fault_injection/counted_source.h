@@ -39,7 +39,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
     absl::Status status;
   };
 
-  // Each call passes `timeout` to RequestToken, and ignores the timeout of the
+  // Each call requests its token with `timeout`, and ignores the timeout of the
   // attempt. `clock` must outlive the source.
   CountedSource(OAuthOptions options, absl::Duration timeout,
                 const refreshable::Clock* clock);
@@ -47,7 +47,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // Returns the records; calls()[N] is that of call N.
+  // Returns the records of all calls. Element N is the record of call N.
   std::vector<Call> calls() const;
 
   // Returns the number of calls that failed with the message `words`.
@@ -73,11 +73,13 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 };
 
 // Returns one sentence for each call that was certainly made earlier than
-// `policy` permits (clause B8). Only the library knows when an attempt started
-// and when it received an answer. Where these times are uncertain, the function
-// assumes those that permit the next call as early as possible, so it raises no
-// false alarm, but may miss a call. Requires a policy without jitter, and that
-// the Refreshable was used only for reads that reject no token.
+// `policy` permits (clause B8). The function cannot know exactly when an
+// attempt started and when the library received an answer. It assumes the times
+// that permit the next call as early as possible. So it raises no false alarm,
+// but may miss a call.
+//
+// Requires: `policy` has no jitter, and the Refreshable was used only for reads
+// that reject no token.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

@@ -35,16 +35,17 @@ class Crowd {
   struct Options {
     int threads = 64;
     absl::Duration pace;     // The pause of a thread between two reads.
-    absl::Duration timeout;  // The timeout of the reads that have one.
-    // No read may return a token that, when the read begins, expires within
-    // this time.
+    absl::Duration timeout;  // The timeout of reads with a timeout.
+    // A read must not return a token that expires within this time after the
+    // beginning of the read.
     absl::Duration margin;
     absl::Duration token_life;
     std::function<Api()> make_api;  // Called once in each thread.
   };
 
   struct Book {
-    // All reads that have ended. Each appears in one of the next four fields.
+    // The number of reads that have ended. Each read appears in one of the next
+    // four fields.
     int64_t reads = 0;
     // Reads that returned a lease.
     int64_t leases = 0;
@@ -52,7 +53,7 @@ class Crowd {
     int64_t refused = 0;
     // Reads that ended at their own deadline.
     int64_t timed_out = 0;
-    // The errors of all other reads. There must be none.
+    // The errors of all other reads. There must be no such reads.
     std::vector<std::string> unnamed;
 
     // The number of requests to the API, one per lease, by their result.
@@ -62,14 +63,14 @@ class Crowd {
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // The counts below are of leases that no read may return. All must be 0.
+    // The counts below must be 0: they count leases that no read may return.
 
     // The token was already within `margin` of its expiry when the read began.
     int64_t handed_out_expired = 0;
     // The API found the token expired, and its answer came at most `margin`
     // after the read began.
     int64_t handed_out_late = 0;
-    // `Invalidate` had withdrawn the token, or a later one, before the read
+    // `Invalidate` had withdrawn this token or a later token before the read
     // began.
     int64_t handed_out_withdrawn = 0;
   };
@@ -83,15 +84,17 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until one more read of each thread has ended without a token. Returns
-  // how many threads still lack such a read: 0, unless `timeout` has passed.
+  // Waits until one more read of each thread has ended without a token, or
+  // until `timeout` has passed. Returns the number of threads without such a
+  // read.
   int StillNotRefused(absl::Duration timeout) const;
   // Waits until each thread has got a 200 from the API with a token that was
-  // requested at `since` or later. Returns how many threads have not: 0, unless
-  // `timeout` has passed.
+  // requested at `since` or later, or until `timeout` has passed. Returns the
+  // number of threads that have got no such 200.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
-  // Returns the token that was read last; empty before the first.
+  // Returns the token of the latest successful read, or an empty string if no
+  // read has succeeded.
   std::string last_token() const;
 
   // Ends the threads. Waits for the reads and calls that are in progress.
@@ -114,8 +117,9 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // Waits until `done` is true for the indices of all members. Returns for how
-  // many it is false: 0, unless `timeout` has passed.
+  // Waits until `done` returns true for the index of each member, or until
+  // `timeout` has passed. Returns the number of members for which `done`
+  // returns false.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 

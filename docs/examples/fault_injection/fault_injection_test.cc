@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Kills and stops the process of a token endpoint, and lets it have each fault
-// of fault.h, while 64 threads use its tokens. FaultsFixture::TearDown checks
-// what must hold in every test, for example that no read returned an expired
-// token.
+// Tests a Refreshable that 64 threads use while its token endpoint is killed,
+// is stopped, or has one of the faults of fault.h. FaultsFixture::TearDown
+// checks what must hold in every test, for example that no read returned an
+// expired token.
 
 #include <algorithm>
 #include <cstddef>
@@ -29,14 +29,14 @@ constexpr char kTooLong[] =
 class FaultsTest : public FaultsFixture {
  protected:
   // Expects that every 429 asked for a wait of kRetryAfter, and that no call
-  // came within that wait. (A 429 that came after the library had abandoned the
-  // attempt starts no wait.)
+  // came within that wait. Exception: if the library had abandoned the attempt,
+  // the 429 starts no wait.
   void ExpectRetryAfterHeeded() {
     const std::vector<CountedSource::Call> calls = source().calls();
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
       if (!absl::IsResourceExhausted(calls[i].status)) continue;
       EXPECT_EQ(refreshable::GetRetryAfter(calls[i].status), kRetryAfter);
-      if (!calls[i].in_time) continue;  // The attempt was abandoned.
+      if (!calls[i].in_time) continue;
       EXPECT_GE(calls[i + 1].start, calls[i].end + kRetryAfter);
     }
   }
@@ -53,9 +53,9 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// While the endpoint is stopped, every call of the source hangs. Between the
-// second and the third of these calls at least a probe interval passes, and
-// this minimum doubles with each further call.
+// While the endpoint is stopped, every call of the source hangs. The third of
+// these calls comes at least a probe interval after the second call. This
+// minimum doubles with each further call.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
@@ -67,9 +67,8 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // `once` is the shortest wait before the third call, and the
-           // shortest wait doubles with each further call. `wait` is the sum of
-           // the shortest waits up to the call that is checked.
+           // `once` is the minimum wait before the third call. `wait` is the
+           // sum of the minimum waits up to the call that is checked.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {
@@ -117,8 +116,7 @@ TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
 TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
   Begin(endpoint().token_url());
   Outage(Fault::kHuge, kTooLong);
-  // The source cannot have read more than the endpoint sent. (What the source
-  // did not read is in the buffers of the sockets.)
+  // The source cannot have read more than the endpoint sent.
   const auto most =
       endpoint().AwaitMostSent(source().failures(kTooLong), kForEver);
   ASSERT_TRUE(most.has_value());

@@ -184,8 +184,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // The endpoint must receive the requests of all other calls. (If it was
-      // stopped, it receives those that wait as soon as it continues.)
+      // The endpoint must receive the requests of all other calls. (An endpoint
+      // that was stopped receives the requests when it continues.)
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;

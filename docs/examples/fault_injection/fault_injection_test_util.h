@@ -45,8 +45,9 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // If `Begin` has started the threads, ends them, and checks the results of
-  // their reads and that all records agree.
+  // Does nothing if `Begin` has not started the threads. Otherwise ends the
+  // threads, checks the results of their reads, and checks that all records
+  // agree.
   void TearDown() override;
 
   // Starts the 64 threads, whose tokens come from `token_url`. Waits until each
@@ -69,12 +70,11 @@ class FaultsFixture : public testing::Test {
   // was requested after this function was called.
   void AwaitRecovery();
 
-  // Kills the endpoint, and records the time: `TearDown` accepts that requests
-  // that are under way at that time are lost.
+  // Kills the endpoint. `TearDown` accepts that requests that are under way at
+  // that time are lost.
   void Kill();
 
-  // Returns whether `Begin` has started the threads. If not, there are no
-  // records to check.
+  // Returns whether `Begin` has started the threads.
   bool begun() const { return crowd_ != nullptr; }
 
   ServerProcess& endpoint() { return *endpoint_; }
@@ -88,14 +88,16 @@ class FaultsFixture : public testing::Test {
   // whether the proxy answered that call's request without the endpoint.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
   // Whether `TearDown` checks that each attempt was one call, and that no call
-  // was made earlier than the schedule permits. Tests that revoke tokens, or in
-  // which the source waits longer than `attempt_timeout`, set this to false.
+  // was made earlier than the schedule permits. A test sets this to false if it
+  // revokes tokens, or if its source waits longer than `attempt_timeout`.
   bool exact_schedule_ = true;
 
  private:
-  // Checks that the endpoint received each request once, unless a fault or a
-  // proxy prevented it, and what `exact_schedule_` says. `attempts` is the
-  // number of attempts that the library had started when the threads had ended.
+  // Checks that the endpoint received each request once. Exceptions are
+  // requests that found no connection, that a proxy answered, or that were lost
+  // in a kill. If `exact_schedule_` is true, also checks the schedule.
+  // `attempts` is the number of attempts that the library had started when the
+  // threads had ended.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();
@@ -106,7 +108,7 @@ class FaultsFixture : public testing::Test {
   std::shared_ptr<CountedSource> source_;
   std::unique_ptr<refreshable::Refreshable<std::string>> token_;
   std::unique_ptr<Crowd> crowd_;
-  // When each kill of the endpoint began, and when it was complete.
+  // The beginning and the end of each kill of the endpoint.
   std::vector<std::pair<refreshable::BootTime, refreshable::BootTime>> kills_;
 };
 

@@ -17,8 +17,8 @@
 namespace refreshable_examples {
 namespace {
 
-// Each open connection needs a thread: that of each client of the API, and that
-// of each token request in progress.
+// Each open connection needs a thread. There is a connection for each client of
+// the API, and one for each token request in progress.
 constexpr int kServerThreads = 96;
 // A client of the API may be silent for as long as an outage lasts, and its
 // connection must stay open.
@@ -43,7 +43,7 @@ FaultServer::FaultServer(std::function<void(absl::string_view)> say)
   httplib::Server& http = listener_.http();
   http.set_keep_alive_timeout(kKeepAliveSeconds);
   // Without SO_REUSEPORT the server could not listen on the port, because the
-  // process that started it keeps the port reserved (FreePort).
+  // parent process keeps the port reserved.
   http.set_socket_options([](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes));

@@ -28,8 +28,8 @@ namespace refreshable_examples {
 //   token N        request N has arrived at the token endpoint, and is not
 //                  answered yet
 //   sent N BYTES   the huge answer to request N has ended; BYTES is the number
-//                  of bytes of its token that were handed to the kernel, in
-//                  whole blocks of 64 KiB
+//                  of bytes of the token that the server handed to the kernel,
+//                  in whole blocks of 64 KiB
 //
 // `Do` carries out one of these commands, and then reports the line beside it:
 //
@@ -40,11 +40,11 @@ namespace refreshable_examples {
 //   revoke TOKEN   revoked
 //   counts         counts OK EXPIRED REVOKED OTHER
 //                  (the number of requests to the API so far: with a good
-//                  token, with an expired one, with a revoked one, others)
+//                  token, with an expired token, with a revoked token, others)
 class FaultServer {
  public:
   // Calls `say` with each line that the server reports. Several threads may
-  // call it at once.
+  // call `say` at once.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
   // Completes the answers that still trickle.
   ~FaultServer();

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests in which Refreshables share one ThreadExecutor. Either the sources of
-// some of them hang, or all of them must be refreshed at the same time. In the
-// last test, a single source hangs while the program exits.
+// Tests of a ThreadExecutor that many Refreshables share. In most tests, the
+// sources of some Refreshables hang. In one test, all tokens expire at the same
+// moment. In the last test, a source hangs while the program exits.
 //
-// `--tokens=N` sets how many tokens expire at the same moment. The default
-// exceeds the numbers of timers and tasks to which executors were once limited
-// (X2).
+// `--tokens=N` sets how many tokens expire at the same moment.
 
 #include <algorithm>
 #include <atomic>
@@ -73,8 +71,8 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
     executor_.reset();  // This waits for the sources.
   }
 
-  // Returns a source that hangs until the end of the test. Each call first
-  // decrements `called`, unless that is null.
+  // Returns a source that hangs until the end of the test. If `called` is not
+  // null, each call of the source first decrements `called`.
   std::shared_ptr<TokenSource<std::string>> HangingSource(
       absl::BlockingCounter* called = nullptr) {
     return BlockingSource<std::string>([this, called]() -> Result {
@@ -83,7 +81,7 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
       return Hour("late");
     });
   }
-  // Makes an asynchronous read, waits for its callback, and returns its
+  // Makes an asynchronous read, waits for its callback, and returns the read's
   // outcome.
   static Result ReadAsync(Strings& token, absl::Duration timeout) {
     absl::StatusOr<Lease<std::string>> result;
@@ -103,9 +101,9 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   std::vector<std::unique_ptr<Strings>> hanging_;
 };
 
-// Regression test: in the past, two Refreshables whose sources hung occupied
-// all four workers. A read of a third Refreshable waited for those workers
-// until its deadline.
+// Regression test: in the past, hanging sources occupied all threads of the
+// executor. A read of another Refreshable waited for a thread until its
+// deadline.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
@@ -151,9 +149,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
 }
 
 // Callbacks read Refreshables whose sources hang, and so block the threads that
-// run the callbacks. Unless the parameter is 0, there are eight such callbacks,
-// more than the four threads that run callbacks at first. So the executor must
-// create threads.
+// run these callbacks. An executor has four threads for callbacks at first, so
+// it must create more threads for eight blocked callbacks.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -174,9 +171,9 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// Regression test: in the past, an executor refused every timer beyond 16,384
-// timers, and every task beyond 16,384 waiting tasks. So if more Refreshables
-// than that shared an executor, some of them could not refresh.
+// Regression test: in the past, an executor held at most 16,384 timers and
+// 16,384 waiting tasks, and refused more. So some of 20,000 Refreshables on one
+// executor could not refresh.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);

@@ -49,8 +49,8 @@
 
 namespace {
 
-// The number of allocations that still succeed before one is refused. If it is
-// negative, none is refused.
+// The number of allocations that will succeed before one allocation fails. If
+// the number is negative, no allocation fails.
 std::atomic<int> allocations_left{-1};
 
 bool Refused() {
@@ -101,8 +101,8 @@ enum Ending {
   kBroken,         // The instance no longer works.
 };
 
-// A countdown to the call of `MaybeThrow` that throws bad_alloc: `left` is the
-// number of calls before it. If `left` is negative, no call throws.
+// Makes one call of `MaybeThrow` throw bad_alloc, after `left` calls that do
+// not throw. If `left` is negative, no call throws.
 struct Throwing {
   std::atomic<int> left{-1};
 
@@ -112,8 +112,7 @@ struct Throwing {
 };
 Throwing throwing;
 
-// A token that is copied even where a move would be possible, and whose copying
-// may throw.
+// A token without a move constructor. Its copy constructor may throw.
 struct CopiedToken {
   explicit CopiedToken(int v) : value(v) {}
   CopiedToken(const CopiedToken& other) : value(other.value) {
@@ -135,8 +134,8 @@ CopiedToken MakeToken<CopiedToken>() {
   return CopiedToken(1);
 }
 
-// A Refreshable with user code (a source, an observer, a hook and callbacks),
-// which allocates nothing.
+// A Refreshable and its user code: a source, an observer, a hook and callbacks.
+// The user code allocates nothing.
 template <typename Token>
 class Subject {
  public:
@@ -173,7 +172,7 @@ class Subject {
   void Get() { (void)refreshable->Get(absl::Hours(1)); }
   void Install() { (void)refreshable->Install(MakeCredential()); }
 
-  // Starts a read whose callback counts its calls.
+  // Starts a read whose callback increments `callbacks_`.
   void GetAsync() {
     refreshable->GetAsync(absl::Hours(1), [this](const auto&) {
       const int calls = ++callbacks_;
@@ -182,9 +181,9 @@ class Subject {
     });
     ++reads_;
   }
-  // Starts a CallWithTokenAsync that is rejected once and whose callback is
-  // counted like that of a read. The function objects are so small that they
-  // need no allocation.
+  // Starts a CallWithTokenAsync whose token is rejected once and whose callback
+  // increments `callbacks_`. The function objects are small enough to need no
+  // allocation.
   void CallWithTokenAsync() {
     rejections_ = 1;
     refreshable::CallWithTokenAsync<bool>(
@@ -196,14 +195,14 @@ class Subject {
         });
     ++reads_;
   }
-  // Waits until a callback has run. If the executor refuses the callback, that
-  // may take a second (R11).
+  // Waits until a callback has run. If the executor refuses the callback, the
+  // wait may take a second (R11).
   void AwaitCallback() {
     if (manual_ != nullptr) manual_->AdvanceBy(absl::Seconds(2));
     answered_.WaitForNotification();
   }
 
-  // Makes the Refreshable call its source, and holds the call without an
+  // Makes the Refreshable call its source, which keeps `done` and does not
   // answer. Returns once the source has been called.
   void HoldCall() {
     {
@@ -222,10 +221,9 @@ class Subject {
     done(MakeCredential());
   }
 
-  // Ends all faults, and uses and destroys the instance (a new one if there is
-  // none). Returns whether the instance worked: the reads succeeded, and before
-  // it was destroyed as many callbacks had run as asynchronous reads had been
-  // started.
+  // Switches off all faults, then uses and destroys the instance. (Creates the
+  // instance first if there is none.) Returns whether the reads succeeded and
+  // the callback of every asynchronous read ran before the destructor.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
         throws_in_callback = false;
@@ -280,7 +278,8 @@ class Subject {
     }
   }
 
-  // Takes the held call, if there is one. Later calls are answered at once.
+  // Takes the held call, if there is one, and makes the source answer later
+  // calls at once.
   std::optional<FetchDone<Token>> TakeHeldCall() {
     absl::MutexLock lock(&mutex_);
     answers_ = true;
@@ -326,10 +325,10 @@ struct Scenario {
   bool may_terminate = true;
 };
 
-// Runs the scenario in the child process, on a ThreadExecutor if `threads` is
-// true, and on a ManualExecutor if it is false. Sets `countdown` so that in
-// `act`, `n` allocations (or calls of user code) succeed and the next one
-// fails. Returns how the scenario ended.
+// Runs the scenario in the child process, and returns how the scenario ended.
+// Uses a ThreadExecutor if `threads` is true, and a ManualExecutor otherwise.
+// `countdown` counts the allocations (or calls of user code). During `act`, the
+// first `n` succeed and the next fails.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -349,8 +348,8 @@ Ending RunInChild(const Scenario<Token>& scenario, bool threads,
   return thrown && !scenario.may_throw ? kThrown : kWorked;
 }
 
-// Returns a description of how a child process with the wait status `status`
-// ended.
+// Returns a description of how a child process ended. `status` is what
+// waitpid() returned for that process.
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM
@@ -369,10 +368,10 @@ std::string Describe(int status) {
   }
 }
 
-// Runs the scenario in child processes, with `n` = 0, 1, 2, ... successes
-// before the failure, until a run ends before anything fails. Expects after
-// each failure that the instance works, or that std::terminate was called and
-// the scenario allows that.
+// Runs the scenario in a child process for each `n` = 0, 1, 2, ..., where `n`
+// is the number of successes before the failure. Stops when a run ends without
+// a failure. After each failure, expects that the instance works or, if the
+// scenario allows it, that the child called std::terminate.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {
@@ -493,7 +492,6 @@ TEST(OutOfMemoryTest, E8Destructor) {
 }
 
 // A ManualExecutor refuses a task or timer for which it has no memory.
-// (executors/thread_refusal_test.cc tests the same of a ThreadExecutor.)
 TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   for (int n = 0; n < 2; ++n) {
     ManualExecutor executor;
@@ -511,7 +509,7 @@ TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
 }
 
 // A ThreadExecutor allocates several times for a timer. Whichever allocation
-// fails, it keeps nothing of the timer.
+// fails, the executor destroys the timer's task.
 TEST(OutOfMemoryTest, X3ThreadExecutorKeepsNothingOfARefusedTimer) {
   int refused = 0;
   for (bool accepted = false; !accepted;) {
@@ -556,8 +554,8 @@ TEST(OutOfMemoryTest, E5ObserverThrowsBadAlloc) {
   ThrowIn(&Strings::throws_in_observer);
 }
 
-// An exception of a callback goes to the executor. A ManualExecutor rethrows it
-// from the call that drives it; a ThreadExecutor ends the program.
+// If a callback throws, a ManualExecutor rethrows the exception from
+// `AdvanceBy`, and a ThreadExecutor ends the program.
 TEST(OutOfMemoryTest, E8CallbackThrowsBadAlloc) {
   Scenario<std::string> scenario = {[](Strings& subject) {
                                       subject.Create();
@@ -579,8 +577,8 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// Some copies of the token are made before the library has the answer, so their
-// exceptions leave `AnswerHeldCall`.
+// `AnswerHeldCall` itself copies the token, before it calls the library. So an
+// exception of such a copy leaves `AnswerHeldCall`.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Regression tests of faults of threading. The comment of each test says what
-// went wrong in the past. Faults with fork() are tested in
-// refreshable/tests/fork/.
+// Regression tests for errors in threading. The comment of each test says what
+// went wrong in the past.
 
 #include <atomic>
 #include <functional>
@@ -52,8 +51,8 @@ class AfterDriveExecutor final : public ProbeExecutor {
 };
 
 // A fixture in which the test itself answers the first call of the source. The
-// hook then invalidates the token of that answer and reads the next one. The
-// source answers the second call at once.
+// hook invalidates the token of the first answer, and then reads. The source
+// answers the second call at once.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -70,8 +69,8 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // A token that never expires needs no timer. If there were a timer,
-            // a read that drives the executor would run it.
+            // This token never expires, so it needs no timer. A read that
+            // drives the executor would run a timer.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
@@ -87,10 +86,11 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test: the executor's only thread for attempts is blocked in a read
-// that has its result, and will be woken after the hook. Meanwhile the hook
-// makes a read, whose attempt only that thread can run. In the past, the thread
-// ran no attempt any more, so the thread and the hook waited for each other.
+// Regression test. The executor's only thread for attempts is blocked in a
+// read. The read already has its result, but its thread is woken only after the
+// hook. The hook makes another read, whose attempt only that blocked thread can
+// run. In the past, the blocked thread no longer ran attempts, so the thread
+// and the hook waited for each other.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -108,11 +108,11 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Regression test: the main thread reads, and alone drives the ManualExecutor.
-// Another thread runs the hook, which waits for an attempt that only the main
-// thread can run. In the past, the main thread, once it had nothing to run,
-// only waited to be woken, which happens after the hook. So the two threads
-// waited for each other.
+// Regression test. The main thread reads, and only the main thread drives the
+// ManualExecutor. Another thread runs the hook, which waits for an attempt. In
+// the past, as soon as the main thread had nothing to run, it only waited to be
+// woken. But it is woken after the hook, and only the main thread could run the
+// hook's attempt. So the two threads waited for each other.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -148,9 +148,9 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Regression test: the executor refuses the timer for an attempt's timeout, and
+// Regression test. The executor refuses the timer for an attempt's timeout, and
 // the source never answers. In the past, a thread that read without a deadline
-// then waited forever if no other thread made a read.
+// then waited forever.
 TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   ManualExecutor executor;
   ProbeExecutor probe(&executor);

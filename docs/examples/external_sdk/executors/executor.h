@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own executor. clock.h says why this example has one.
+// The SDK's own executor. Like clock.h, this header does not clash with
+// refreshable's headers.
 
 #ifndef EXECUTORS_EXECUTOR_H_
 #define EXECUTORS_EXECUTOR_H_

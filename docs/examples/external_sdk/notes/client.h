@@ -16,7 +16,7 @@
 namespace notes {
 
 // [client]
-// The SDK's client. Thread-safe. The executor must outlive it.
+// The SDK's client. It is thread-safe. The executor must outlive the client.
 class Client {
  public:
   // Fails with INVALID_ARGUMENT if an argument is null.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests that an SDK may have folders `executors/` and `testing/` of its own. A
-// file may include their headers together with headers of refreshable that have
-// the same names.
+// file may include a header of these folders and a header of refreshable that
+// has the same name.
 
 #include <chrono>
 

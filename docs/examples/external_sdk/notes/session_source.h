@@ -13,13 +13,13 @@
 namespace notes {
 
 // [session]
-// A token may be of any type. This one consists of a key and the shard for
+// A token may be of any type. This token consists of a key and the shard for
 // which the key is valid.
 struct Session {
   std::string key;
   std::string shard;
 
-  // Lets the library notice that a rejected session was returned again.
+  // Lets the library notice that the source returned a rejected session again.
   friend bool operator==(const Session& a, const Session& b) {
     return a.key == b.key && a.shard == b.shard;
   }

@@ -23,7 +23,7 @@ namespace {
 
 // [rig]
 // A login server that issues a new session for each request. While `failing` is
-// true, it answers 401 with the authorization as the body, which is a secret
+// true, it answers 401. The body of this answer is the authorization, a secret
 // that no status may contain.
 class FakeLogin : public Transport {
  public:

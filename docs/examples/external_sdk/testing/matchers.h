@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own test matchers. Like executors/clock.h, they show that
-// refreshable's headers do not clash with a file of a user that has this path.
+// The SDK's own test matchers. Like executors/clock.h, this header does not
+// clash with refreshable's headers.
 
 #ifndef TESTING_MATCHERS_H_
 #define TESTING_MATCHERS_H_
