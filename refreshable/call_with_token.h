@@ -50,11 +50,11 @@ struct AsStatusOr<absl::Status> {
 // is declared as NotDeduced<T>, so a caller may pass a lambda that converts to
 // T.
 template <typename T>
-struct Identity {
+struct TypeIdentity {
   using type = T;
 };
 template <typename T>
-using NotDeduced = typename Identity<T>::type;
+using NotDeduced = typename TypeIdentity<T>::type;
 
 template <typename Call, typename Token>
 decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,

@@ -47,7 +47,7 @@ struct Snapshot {
 
 // The initial value of each time in TimedNode. This time is always in the past,
 // so every read of the node asks the machine.
-constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
+constexpr int64_t kAlwaysAskMachine = std::numeric_limits<int64_t>::min();
 
 // What a `SnapshotCell` holds: a snapshot, or "no snapshot". From the node's
 // *check time* on, a read must ask the machine before it returns the snapshot.
@@ -58,12 +58,12 @@ struct TimedNode : HazardNode {
   const bool is_nothing;
   // The check time, in ticks of the coarse wall clock and in nanoseconds since
   // 1970.
-  mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
-  mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
+  mutable std::atomic<int64_t> check_ticks{kAlwaysAskMachine};
+  mutable std::atomic<int64_t> check_nanos{kAlwaysAskMachine};
   // The moments from which TryGet must ask the machine before it returns the
   // snapshot, in ticks of the coarse wall clock and of the coarse boot clock.
-  mutable std::atomic<int64_t> usable_ticks{kNeverWithoutAsking};
-  mutable std::atomic<int64_t> usable_boot_ticks{kNeverWithoutAsking};
+  mutable std::atomic<int64_t> usable_ticks{kAlwaysAskMachine};
+  mutable std::atomic<int64_t> usable_boot_ticks{kAlwaysAskMachine};
 };
 
 // A node that holds a snapshot. Immutable, except for the times in TimedNode.

@@ -97,7 +97,7 @@ Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 // Returns an answer with the token that was withdrawn. If no token was
 // withdrawn, or a later token has been published, the answer is a new token.
-Answer BringRejected();
+Answer BringInvalidated();
 // Returns an answer with the token that the Refreshable holds. If the
 // Refreshable holds no token, or may already have released its token (R12), the
 // answer is a new token.

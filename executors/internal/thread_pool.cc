@@ -218,7 +218,7 @@ void ThreadPool::Watch(Lane& lane) {
   timers_changed_.Signal();
 }
 
-void ThreadPool::LookAt(Lane& lane, BootTime now) {
+void ThreadPool::CheckWatched(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
   // The system may have refused a thread before, so `Summon` tries again.
@@ -343,8 +343,8 @@ void ThreadPool::RunTimers(Threads::iterator self) {
 bool ThreadPool::AwaitTimer() {
   while (!closed_) {
     const BootTime now = clock_.Now().boot;
-    LookAt(workers_, now);
-    LookAt(blockers_, now);
+    CheckWatched(workers_, now);
+    CheckWatched(blockers_, now);
     BootTime due = timers_.empty() ? BootTime::InfiniteFuture()
                                    : FromNanos(timers_.begin()->first.first);
     if (due <= now) return true;

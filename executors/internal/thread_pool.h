@@ -163,7 +163,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Makes the check that `Watch` requested, if it is due. Called by the timer
   // thread.
-  void LookAt(Lane& lane, BootTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CheckWatched(Lane& lane, BootTime now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // `Work` and `RunTimers` are the main functions of threads. The functions
   // after them are parts of these two.

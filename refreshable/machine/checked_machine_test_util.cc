@@ -404,7 +404,7 @@ class CheckedMachine::StepChecker {
     }
     if (was_.flight == ReferenceModel::kNone ||
         out_.waiters != Waiters::kKeep || input_.kind == Input::kFork) {
-      is_.foreground = is_.by_rejection = is_.rejected_waits = false;
+      is_.foreground = is_.by_rejection = is_.rejecting_read_waits = false;
       is_.budget = is_.failed = 0;
       is_.told = 0;
     } else {
@@ -417,7 +417,7 @@ class CheckedMachine::StepChecker {
       if (!IsRejecting()) {
         is_.foreground = true;
       } else {
-        is_.rejected_waits = true;
+        is_.rejecting_read_waits = true;
         if (was_.flight == ReferenceModel::kNone) is_.by_rejection = true;
         if (is_.flight == ReferenceModel::kQueued) is_.told = is_.generation;
       }
@@ -524,11 +524,11 @@ class CheckedMachine::StepChecker {
   void ExpectFailed(FailureClass kind) {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
-    if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
+    if (was_.rejecting_read_waits && (is_.Usable() || is_.Grace())) {
       // A8: if the attempt was told of the rejection, the reads that rejected
       // the token fail. Otherwise these reads are made again (kServe).
-      rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
-                           Clause::kA8};
+      rejecting_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
+                            Clause::kA8};
     }
   }
   void ExpectOrdinaryFailed(FailureClass kind) {
@@ -729,7 +729,7 @@ class CheckedMachine::StepChecker {
     extended_ = {later || !was_.Usable(), Clause::kA11};
     flight_ = {ReferenceModel::kNone, Clause::kA11};
     waiters_ = {Waiters::kServe, Clause::kA11};
-    rejected_waiters_ = {Waiters::kFail, Clause::kA11};
+    rejecting_waiters_ = {Waiters::kFail, Clause::kA11};
     ExpectRejectedFailure(absl::StatusCode::kUnauthenticated);
     Rule(Clause::kA11, is_.Usable() && is_.failures == 0,
          "the token is served on, and no failure counts");
@@ -864,7 +864,7 @@ class CheckedMachine::StepChecker {
     Rule(republish_, out_.republish_degraded, "whether it is served degraded");
     Rule(withdraw_, out_.withdraw, "whether the token is withdrawn");
     Rule(extended_, out_.republish_extended, "whether its life is extended");
-    Rule(rejected_waiters_, out_.rejected_waiters,
+    Rule(rejecting_waiters_, out_.rejecting_waiters,
          "what becomes of those who rejected the token");
     Rule(abandoned_, out_.abandon, "which call is abandoned");
     const bool looks =
@@ -953,7 +953,8 @@ class CheckedMachine::StepChecker {
     Rule(Clause::kA13, machine_.current_rejected() == f.CurrentRejected(),
          "whether the token counts as rejected");
     Rule(Clause::kA13,
-         SinceStart(machine_.next_rejected_start(now)) == f.RejectedNotBefore(),
+         SinceStart(machine_.next_start_by_rejection(now)) ==
+             f.RejectedNotBefore(),
          "when a rejection may start an attempt");
     if (f.generation > 0) {
       Rule(Clause::kF3,
@@ -1007,7 +1008,7 @@ class CheckedMachine::StepChecker {
   Due<bool> republish_ = {false, Clause::kS1};
   Due<bool> withdraw_ = {false, Clause::kS1};
   Due<bool> extended_ = {false, Clause::kA11};
-  Due<std::optional<Waiters>> rejected_waiters_ = {std::nullopt, Clause::kA8};
+  Due<std::optional<Waiters>> rejecting_waiters_ = {std::nullopt, Clause::kA8};
   Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
   std::vector<EventKind> events_;
   // `Decisions::fail_deadlines_before` and `fail_retries_below` must be set.
@@ -1191,9 +1192,9 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
             Waiters::kKeep) ||
       whole.out.withdraw != rest.out.withdraw ||
       whole.out.republish_degraded != rest.out.republish_degraded ||
-      !same(wake.out.rejected_waiters, rest.out.rejected_waiters,
-            whole.out.rejected_waiters, std::optional<Waiters>()) ||
-      a.next_rejected_start(now) != b.next_rejected_start(now) ||
+      !same(wake.out.rejecting_waiters, rest.out.rejecting_waiters,
+            whole.out.rejecting_waiters, std::optional<Waiters>()) ||
+      a.next_start_by_rejection(now) != b.next_start_by_rejection(now) ||
       a.current_rejected() != b.current_rejected() ||
       a.queued() != b.queued() || a.waiting() != b.waiting() ||
       a.refreshing() != b.refreshing() || a.failures() != b.failures() ||

@@ -100,7 +100,7 @@ TEST(RefreshMachineFailureTest, B1OneFlightsDecisionsStepByStep) {
   d.At(Ms(300)).Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.sent_away_before(), S(2));
+  EXPECT_EQ(d.fail_deadlines_before(), S(2));
   EXPECT_EQ(d.out.fail_retries_below, 1);
   EXPECT_EQ(d.out.failure.cause.message(), "down");
   EXPECT_EQ(d.out.failure.failures, 1);

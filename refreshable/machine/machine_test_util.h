@@ -203,7 +203,7 @@ class MachineDriver {
   }
   // Returns `out.fail_deadlines_before`. A waiting read gets `out.failure` if
   // its deadline is before that time.
-  absl::Duration sent_away_before() const {
+  absl::Duration fail_deadlines_before() const {
     return out.fail_deadlines_before - kBoot;
   }
   Freshness freshness() const { return machine.freshness(now()); }

@@ -140,7 +140,7 @@ void ReferenceModel::PassTime() {
 }
 
 void ReferenceModel::PromoteIfUnservable() {
-  if (flight == kNone || !rejected_waits || Usable() || Grace()) return;
+  if (flight == kNone || !rejecting_read_waits || Usable() || Grace()) return;
   foreground = true;
   by_rejection = false;
 }
@@ -225,8 +225,9 @@ std::string ReferenceModel::Fingerprint() const {
       16 * (invalidated > 0) + 32 * foreground + 64 * exempt +
       128 * told_exhausted + 256 * asked_until.has_value() +
       512 * static_cast<int>(told_state) + 2048 * flight + 8192 * by_rejection +
-      16384 * rejected_waits + 32768 * (told > 0) + 65536 * CurrentRejected() +
-      131072 * (same_since < generation) + 262144 * (noted > 0));
+      16384 * rejecting_read_waits + 32768 * (told > 0) +
+      65536 * CurrentRejected() + 131072 * (same_since < generation) +
+      262144 * (noted > 0));
   add(row);
   add_time(row_asked_until);
   if (row_asked_until > t) add(static_cast<int>(row_cause));

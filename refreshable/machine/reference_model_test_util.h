@@ -181,7 +181,7 @@ struct ReferenceModel {
   // A rejection started the flight, and the flight is still in the background.
   bool by_rejection = false;
   // Whether a read that rejected the token has waited for the flight.
-  bool rejected_waits = false;
+  bool rejecting_read_waits = false;
   // The generation that a read rejected while an attempt was queued, or 0. This
   // attempt and later attempts of the flight are told of the generation.
   uint64_t told = 0;

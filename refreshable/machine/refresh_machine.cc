@@ -127,24 +127,25 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
   NoteChanges(now, out);
-  if (phase_ == Phase::kIdle && now.boot >= next_rejected_start(now)) {
+  if (phase_ == Phase::kIdle && now.boot >= next_start_by_rejection(now)) {
     StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
     flight_->by_rejection = true;
   }
   if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
     // If Advance has just set `failure` for reads that waited, this read gets
     // that error too.
-    const bool told_ordinary =
+    const bool ordinary_reads_failed =
         out.waiters == Decisions::Waiters::kFail ||
         out.fail_deadlines_before > BootTime::InfinitePast();
-    const bool told_rejected =
-        out.rejected_waiters.value_or(out.waiters) == Decisions::Waiters::kFail;
-    if ((told_ordinary && flight_->foreground) ||
-        (told_rejected && flight_->rejected_waits)) {
+    const bool rejecting_reads_failed =
+        out.rejecting_waiters.value_or(out.waiters) ==
+        Decisions::Waiters::kFail;
+    if ((ordinary_reads_failed && flight_->foreground) ||
+        (rejecting_reads_failed && flight_->rejecting_read_waits)) {
       return ReadAnswer::kFail;
     }
     const absl::Status cause = rejection_cause();
-    out.failure = MakeRejectedFailure(
+    out.failure = MakeRejectingReadFailure(
         now,
         absl::UnauthenticatedError(
             cause.ok() ? "the token was rejected, and it is too early to fetch "
@@ -155,7 +156,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
     return ReadAnswer::kFail;
   }
   if (phase_ == Phase::kQueued) flight_->told = generation();
-  flight_->rejected_waits = true;
+  flight_->rejecting_read_waits = true;
   // A flight uses its budget only in the foreground. PromoteIfUnservable may
   // make this flight a foreground flight.
   flight_->budget =
@@ -453,7 +454,7 @@ BootTime RefreshMachine::call_again_at() const {
          policy().retry.probe_interval * std::exp2(abandoned.beyond);
 }
 
-BootTime RefreshMachine::next_rejected_start(const Instant& now) const {
+BootTime RefreshMachine::next_start_by_rejection(const Instant& now) const {
   return std::max(next_start(now), row_.NextStart(schedule_.last_start()));
 }
 
@@ -501,7 +502,7 @@ void RefreshMachine::ForgetAbandoned() {
 // and the token can no longer be served to anybody (A10). A foreground flight
 // may retry, and its failures count.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
-  if (phase_ == Phase::kIdle || !flight_->rejected_waits || servable(now))
+  if (phase_ == Phase::kIdle || !flight_->rejecting_read_waits || servable(now))
     return;
   flight_->foreground = true;
   flight_->by_rejection = false;
@@ -610,7 +611,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
                                  Decisions& out) {
   ++flight_->attempts;
   if (flight_->by_rejection) {
-    FailRejectedAttempt(now, failure, out);
+    FailAttemptByRejection(now, failure, out);
     return;
   }
   schedule_.OnFailure(policy(), now.boot, failure.status, failure.retry_after,
@@ -642,19 +643,19 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   }
   // If the token can still be served, rejecting reads that wait fail only if
   // the attempt was told of the rejection. Otherwise they read again (A8).
-  if (flight_->rejected_waits && servable(now)) {
-    out.rejected_waiters = flight_->told != Generation()
-                               ? Decisions::Waiters::kFail
-                               : Decisions::Waiters::kServe;
+  if (flight_->rejecting_read_waits && servable(now)) {
+    out.rejecting_waiters = flight_->told != Generation()
+                                ? Decisions::Waiters::kFail
+                                : Decisions::Waiters::kServe;
   }
 }
 
 // Handles the failure of an attempt that a rejection started, and ends the
 // flight. The failure is not counted, since the token is still served. But a
 // wait that the server asks for delays every attempt (A10).
-void RefreshMachine::FailRejectedAttempt(const Instant& now,
-                                         const Failure& failure,
-                                         Decisions& out) {
+void RefreshMachine::FailAttemptByRejection(const Instant& now,
+                                            const Failure& failure,
+                                            Decisions& out) {
   Event failed = MakeEvent(EventKind::kAttemptFailed);
   failed.status = failure.status;
   failed.attempt = flight_->attempts;
@@ -674,7 +675,7 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
                                Decisions& out) {
   phase_ = Phase::kIdle;
   out.waiters = Decisions::Waiters::kFail;
-  out.failure = flight_->by_rejection ? MakeRejectedFailure(now, cause)
+  out.failure = flight_->by_rejection ? MakeRejectingReadFailure(now, cause)
                                       : MakeFailure(now, cause);
 }
 
@@ -714,9 +715,9 @@ void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
     out.republish_extended = true;
   }
   out.waiters = Decisions::Waiters::kServe;
-  out.rejected_waiters = Decisions::Waiters::kFail;
+  out.rejecting_waiters = Decisions::Waiters::kFail;
   OnAnswer(EventKind::kTokenUnchanged, out);
-  out.failure = MakeRejectedFailure(
+  out.failure = MakeRejectingReadFailure(
       now, absl::UnauthenticatedError(
                "the token source returned the token that was rejected"));
 }
@@ -789,12 +790,12 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
   return failure;
 }
 
-ReadFailure RefreshMachine::MakeRejectedFailure(const Instant& now,
-                                                const absl::Status& cause) {
+ReadFailure RefreshMachine::MakeRejectingReadFailure(
+    const Instant& now, const absl::Status& cause) {
   ReadFailure failure;
   failure.cause = cause;
   failure.failures = failures();
-  failure.next_attempt_at = next_rejected_start(now);
+  failure.next_attempt_at = next_start_by_rejection(now);
   failure.next_attempt =
       Tell(now, failure.next_attempt_at, trouble().told.next_rejected);
   failure.fatal = fatal(now);

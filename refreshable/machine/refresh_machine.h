@@ -90,7 +90,7 @@ struct Decisions {
   int fail_retries_below = 0;
   // If set, this replaces `waiters` for the waiters whose request rejects the
   // present token (`RefreshMachine::rejects`).
-  std::optional<Waiters> rejected_waiters;
+  std::optional<Waiters> rejecting_waiters;
   ReadFailure failure;
   // Until this moment or the next input other than OnRead, OnRead would fail
   // every read with `failure` and decide nothing else.
@@ -307,7 +307,7 @@ class RefreshMachine {
   // ignored. The infinite future if fatal.
   BootTime next_start(const Instant& now) const;
   // When a rejection may start the next attempt; the infinite future if fatal.
-  BootTime next_rejected_start(const Instant& now) const;
+  BootTime next_start_by_rejection(const Instant& now) const;
 
  private:
   enum class Phase : uint8_t {
@@ -338,7 +338,7 @@ class RefreshMachine {
     // background.
     bool by_rejection = false;
     // Whether a rejecting read has ever waited for the flight.
-    bool rejected_waits = false;
+    bool rejecting_read_waits = false;
     int budget = 0;    // The most retries in the foreground.
     int attempts = 0;  // The number of failed attempts of the flight.
     // In kWaiting: when the next attempt is to be submitted.
@@ -367,7 +367,7 @@ class RefreshMachine {
   };
 
   // When the next attempt may start, as MakeFailure (`next`) and
-  // MakeRejectedFailure (`next_rejected`) last reported it.
+  // MakeRejectingReadFailure (`next_rejected`) last reported it.
   struct Told {
     DualDeadline next;
     DualDeadline next_rejected;
@@ -421,8 +421,8 @@ class RefreshMachine {
   bool TakeCall(AttemptId id, Call& call, bool& current);
   void EnterBackoff(const Instant& now, Decisions& out);
   void FailAttempt(const Instant& now, const Failure& failure, Decisions& out);
-  void FailRejectedAttempt(const Instant& now, const Failure& failure,
-                           Decisions& out);
+  void FailAttemptByRejection(const Instant& now, const Failure& failure,
+                              Decisions& out);
   void EndFlight(const Instant& now, const absl::Status& cause, Decisions& out);
   void Publish(const Instant& now, const LifetimeLeft& left, bool from_source,
                bool same_token, Decisions& out);
@@ -432,8 +432,8 @@ class RefreshMachine {
   void NoteChanges(const Instant& now, Decisions& out);
   static absl::Time Tell(const Instant& now, BootTime at, DualDeadline& told);
   ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
-  ReadFailure MakeRejectedFailure(const Instant& now,
-                                  const absl::Status& cause);
+  ReadFailure MakeRejectingReadFailure(const Instant& now,
+                                       const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
   // What an idle machine does not need is behind a pointer, because a program

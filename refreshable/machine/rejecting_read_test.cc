@@ -84,7 +84,7 @@ TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   d.Fail(absl::PermissionDeniedError("no"));
   EXPECT_EQ(d.machine.failures(), 1);
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.rejecting_waiters, Waiters::kFail);
   EXPECT_EQ(d.out.failure.cause.message(), "no");
   EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
 }
@@ -98,10 +98,10 @@ TEST(RefreshMachineRejectingReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
   MachineDriver late = d;
   d.At(S(630)).Wake();
-  EXPECT_EQ(d.out.rejected_waiters, Waiters::kServe);
+  EXPECT_EQ(d.out.rejecting_waiters, Waiters::kServe);
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(late.At(S(630)).ReadRejecting(), Answer::kFail);
-  EXPECT_EQ(late.out.rejected_waiters, Waiters::kServe);
+  EXPECT_EQ(late.out.rejecting_waiters, Waiters::kServe);
   for (const MachineDriver* each : {&d, &late}) {
     EXPECT_EQ(each->out.failure.cause.code(),
               absl::StatusCode::kUnauthenticated);
@@ -268,7 +268,7 @@ TEST(RefreshMachineRejectingReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_FALSE(d.out.publish);
   EXPECT_FALSE(d.out.republish_extended);
   EXPECT_EQ(d.out.waiters, Waiters::kServe);
-  EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.rejecting_waiters, Waiters::kFail);
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(d.told_next(), S(2404));
   EXPECT_EQ(d.machine.generation(), Generation(1));
@@ -315,7 +315,7 @@ TEST(RefreshMachineRejectingReadTest, A11ALateAnswerCountsToo) {
   d.Start();
   d.Succeed(Expiry::Never(), Generation(1), late);
   EXPECT_THAT(d.events(), ElementsAre("attempt_abandoned", "token_unchanged"));
-  EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.rejecting_waiters, Waiters::kFail);
   EXPECT_FALSE(d.machine.refreshing());
 }
 

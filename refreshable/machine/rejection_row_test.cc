@@ -158,7 +158,7 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.machine.OnFork();
   // The third attempt belongs to the parent. So in the child, the wait of 4 s
   // after the second attempt counts. It has passed.
-  EXPECT_EQ(d.machine.next_rejected_start(d.now()) - d.now().boot,
+  EXPECT_EQ(d.machine.next_start_by_rejection(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
 }
@@ -172,7 +172,7 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
     d.Fail();
     d.machine.OnFork(seed);
     const absl::Duration wait =
-        d.machine.next_rejected_start(d.now()) - d.now().boot;
+        d.machine.next_start_by_rejection(d.now()) - d.now().boot;
     EXPECT_GE(wait, absl::Milliseconds(1800));
     EXPECT_LE(wait, absl::Milliseconds(2200));
     return wait;

@@ -361,7 +361,7 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
     EXPECT_EQ(d.wake_at(), before == 1 ? S(1009) : kForever);
     EXPECT_EQ(d.out.waiters, before == 1 ? Waiters::kKeep : Waiters::kFail);
     if (before == 1) {
-      EXPECT_EQ(d.sent_away_before(), S(1009));
+      EXPECT_EQ(d.fail_deadlines_before(), S(1009));
     }
   }
 }

@@ -144,7 +144,7 @@ void Shell::Close() noexcept {
     closed_ = true;
     hooks = std::exchange(hooks_, nullptr);
     Replace({}, absl::InfinitePast(), garbage);
-    SetRejected({}, garbage);
+    SetWithdrawn({}, garbage);
     if (active_ != nullptr) {
       for (auto& [id, cancelled] : active_->calls) {
         cancelled->store(true, std::memory_order_relaxed);
@@ -314,11 +314,11 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
       };
   if (decisions.let_go) replace({});
   if (decisions.withdraw) {
-    SetRejected(cell_.Current(), effects.garbage);
+    SetWithdrawn(cell_.Current(), effects.garbage);
     replace({});
   }
   if (decisions.publish) {
-    SetRejected({}, effects.garbage);
+    SetWithdrawn({}, effects.garbage);
     replace({std::move(*token), machine_.generation(), machine_.expires_at(),
              EqualBefore(machine_), /*degraded=*/false});
     if (hooks_ != nullptr && hooks_->on_published) {
@@ -362,25 +362,25 @@ void Shell::Replace(Snapshot current, absl::Time check_at,
   garbage.push_back(cell_.Publish(std::move(current), check_at));
 }
 
-// Sets the withdrawn token, `Trouble::rejected`, to `snapshot`, or to null if
+// Sets the withdrawn token, `Trouble::withdrawn`, to `snapshot`, or to null if
 // `snapshot` has no token. Appends the old value to `garbage`.
-void Shell::SetRejected(const Snapshot& snapshot,
-                        std::vector<Garbage>& garbage) {
-  if (trouble_ != nullptr && trouble_->rejected != nullptr) {
-    garbage.push_back(std::move(trouble_->rejected));
+void Shell::SetWithdrawn(const Snapshot& snapshot,
+                         std::vector<Garbage>& garbage) {
+  if (trouble_ != nullptr && trouble_->withdrawn != nullptr) {
+    garbage.push_back(std::move(trouble_->withdrawn));
   }
   if (snapshot.token == nullptr) return;
-  trouble().rejected = std::make_unique<const Snapshot>(snapshot);
+  trouble().withdrawn = std::make_unique<const Snapshot>(snapshot);
 }
 
 Snapshot Shell::LastToken() const {
   ForkMutexLock lock(&mutex_);
   Snapshot current = cell_.Current();
   if (current.token != nullptr || trouble_ == nullptr ||
-      trouble_->rejected == nullptr) {
+      trouble_->withdrawn == nullptr) {
     return current;
   }
-  return *trouble_->rejected;
+  return *trouble_->withdrawn;
 }
 
 absl::Time Shell::CheckAt(const Instant& now) const {

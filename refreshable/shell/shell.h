@@ -215,7 +215,7 @@ class Shell : protected ForkAware {
   void Replace(Snapshot current, absl::Time check_at,
                std::vector<Garbage>& garbage)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SetRejected(const Snapshot& snapshot, std::vector<Garbage>& garbage)
+  void SetWithdrawn(const Snapshot& snapshot, std::vector<Garbage>& garbage)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SettleWaiters(const Decisions& decisions, Effects& effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

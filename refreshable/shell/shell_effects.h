@@ -80,7 +80,7 @@ struct Shell::Effects {
 struct Shell::Trouble {
   // The token that was withdrawn last; null once another token has been
   // published.
-  std::unique_ptr<const Snapshot> rejected;
+  std::unique_ptr<const Snapshot> withdrawn;
   // The numbers of `Stats`, without `attempts_started` and `tokens_published`.
   Stats stats;
   // The last failure that reads were told of, and the error that describes it.

@@ -214,7 +214,7 @@ std::optional<Instant> Shell::NowUnlessClosed() const noexcept {
 
 void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
   if (decisions.waiters == Decisions::Waiters::kKeep &&
-      !decisions.rejected_waiters.has_value() &&
+      !decisions.rejecting_waiters.has_value() &&
       decisions.fail_deadlines_before == BootTime::InfinitePast() &&
       decisions.fail_retries_below == 0) {
     return;
@@ -235,8 +235,8 @@ void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
     if (waiter->settled) continue;
     const ReadRequest& request = waiter->request;
     const Decisions::Waiters fate =
-        decisions.rejected_waiters.has_value() && machine_.rejects(request)
-            ? *decisions.rejected_waiters
+        decisions.rejecting_waiters.has_value() && machine_.rejects(request)
+            ? *decisions.rejecting_waiters
             : decisions.waiters;
     if (fate == Decisions::Waiters::kServe) {
       Settle(id, *waiter, absl::OkStatus(), effects);

@@ -81,7 +81,7 @@ static_assert(!internal::kCanBeNull<Broken>);
 // `same_token` is null, the library uses operator==. If there is no operator==
 // either, all tokens count as different.
 template <typename Token>
-void ExpectRejectedTokenIsReplaced(
+void ExpectInvalidatedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
   ManualExecutor executor;
   typename Refreshable<Token>::Options options;
@@ -101,12 +101,12 @@ void ExpectRejectedTokenIsReplaced(
 // elements had no operator==.
 TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
   using Plains = std::vector<Plain>;
-  ExpectRejectedTokenIsReplaced<Plains>(nullptr, true);
-  ExpectRejectedTokenIsReplaced<Plains>(
+  ExpectInvalidatedTokenIsReplaced<Plains>(nullptr, true);
+  ExpectInvalidatedTokenIsReplaced<Plains>(
       [](const Plains& a, const Plains& b) { return a.size() == b.size(); },
       false);
-  ExpectRejectedTokenIsReplaced<Broken>(nullptr, true);
-  ExpectRejectedTokenIsReplaced<std::vector<int>>(nullptr, false);
+  ExpectInvalidatedTokenIsReplaced<Broken>(nullptr, true);
+  ExpectInvalidatedTokenIsReplaced<std::vector<int>>(nullptr, false);
 }
 
 // Regression test: in the past, a read with a negative `max_retries` failed

@@ -100,7 +100,7 @@ TEST_F(ObservedScenarioTest, B10ServesTheExpiredTokenWhileRefreshesFail) {
   EXPECT_EQ(token->health().failures, 1);
 }
 
-TEST_F(ObservedScenarioTest, B10IsNotForATokenThatWasRejected) {
+TEST_F(ObservedScenarioTest, B10IsNotForATokenThatWasInvalidated) {
   const auto token = ObservedWithToken(Lenient());
   source_.Always(down_);
   AdvanceTo(absl::Seconds(75));

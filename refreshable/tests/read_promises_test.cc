@@ -74,7 +74,7 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
-  ASSERT_EQ(Submissions(), 1u);  // The task that runs the callback.
+  ASSERT_EQ(QueuedTasks(), 1u);  // The task that runs the callback.
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -281,10 +281,10 @@ TEST_F(RefreshablePromisesTest, R11TryGetStartsNothing) {
   executor_.RunUntilIdle();
   executor_.AdvanceBy(absl::Seconds(60));
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));  // This token is stale.
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   executor_.AdvanceBy(absl::Seconds(60));
   EXPECT_FALSE(token->TryGet().ok());
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   EXPECT_EQ(source_.call_count(), 1u);
 }
 
@@ -292,7 +292,7 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   const auto token = MakeWithToken();
   token->GetAsync(absl::ZeroDuration(), Note());
   EXPECT_THAT(outcomes_, IsEmpty());
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   executor_.RunNext();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
@@ -307,7 +307,7 @@ TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   EXPECT_FALSE(token->Get().ok());
   token->GetAsync(absl::InfiniteDuration(), Note());
   EXPECT_THAT(outcomes_, IsEmpty());
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   executor_.RunNext();
   EXPECT_THAT(outcomes_, ElementsAre(CausedBy("502")));
   executor_.AdvanceBy(absl::Seconds(2));
@@ -315,7 +315,7 @@ TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   executor_.RunUntilIdle();
   executor_.RunPending(0);  // Runs the timer for the deadline.
   EXPECT_EQ(outcomes_.size(), 1u);
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   executor_.RunUntilIdle();
   ASSERT_EQ(outcomes_.size(), 2u);
   EXPECT_THAT(outcomes_[1], FailsWith(absl::StatusCode::kDeadlineExceeded));
@@ -423,7 +423,7 @@ TEST_F(RefreshableLeaseTest, R12UnleasedTokenIsFreedWhenReplaced) {
 
 // An invalidated token is kept until the next publication, so that it can be
 // recognized if the source returns it again.
-TEST_F(RefreshableLeaseTest, R12RejectedTokenIsFreedByTheNextPublication) {
+TEST_F(RefreshableLeaseTest, R12InvalidatedTokenIsFreedByTheNextPublication) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;
   const auto token = *Refreshable<Counted>::Create(source.Share(), {&executor});

@@ -46,7 +46,7 @@ TEST_F(RefreshableReadTest, R1FreshReadGivesTheExecutorNothingToDo) {
   for (int i = 0; i < 3; ++i) {
     EXPECT_THAT(token->Get(absl::ZeroDuration()), HoldsToken("t1"));
   }
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   EXPECT_EQ(executor_.pending(), pending);
   EXPECT_EQ(source_.call_count(), calls);
 }
@@ -56,7 +56,7 @@ TEST_F(RefreshableReadTest, R2StaleGetStartsOneBackgroundFlight) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   executor_.RunUntilIdle();
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(source_.call_count(), 2u);
@@ -70,7 +70,7 @@ TEST_F(RefreshableReadTest, R2StaleGetAsyncStartsOneBackgroundFlight) {
   AdvanceTo(absl::Seconds(50));
   token->GetAsync(absl::ZeroDuration(), Note());
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 3u);  // An attempt and two callbacks.
+  EXPECT_EQ(QueuedTasks(), 3u);  // An attempt and two callbacks.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   EXPECT_EQ(source_.call_count(), 2u);
@@ -153,11 +153,11 @@ TEST_F(RefreshableReadTest, R4StaleAtTheEdge) {
   AdvanceTo(absl::Seconds(50) - kTick);
   EXPECT_EQ(token->health().freshness, Freshness::kFresh);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   executor_.AdvanceBy(kTick);
   EXPECT_EQ(token->health().freshness, Freshness::kStale);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
 }
 
 TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
@@ -264,10 +264,10 @@ TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   EXPECT_EQ(source_.call_count(), 2u);
   executor_.Suspend(absl::Seconds(10) - kTick);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   executor_.Suspend(kTick);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
 }
 
 TEST_F(RefreshableReadTest, R6SuspendIsSeenByTheNextRead) {
@@ -338,7 +338,7 @@ TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
   executor_.StepWall(-absl::Hours(2));
   AdvanceTo(absl::Seconds(60));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
 }
 
 // The deadline of a blocking read passes during a suspend, when no timer fires.
@@ -457,7 +457,7 @@ TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
       token->GetAsync(absl::InfiniteDuration(),
                       [owned = std::move(owned)](const auto&) { (void)owned; });
   EXPECT_TRUE(token->Cancel(id));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   EXPECT_TRUE(watch.expired());
 }
 

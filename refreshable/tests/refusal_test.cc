@@ -163,7 +163,7 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
 // callback then ran inside its own `GetAsync`. Now the next operation on the
 // Refreshable, such as `Reset`, runs the callback. If there is no such
 // operation, the destructor runs it.
-TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
+TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextOperationRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
   probe_.refuse_timers = true;

@@ -76,7 +76,7 @@ TEST_F(RejectingReadTest, A7OthersAreServedMeanwhile) {
 TEST_F(RejectingReadTest, A7ALaterTokenIsReturnedAtOnce) {
   ASSERT_TRUE(token_->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   EXPECT_THAT(token_->Get(Rejecting(1)), HoldsToken("t2"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   // Generation 3 does not exist yet.
   EXPECT_THAT(token_->Get(Rejecting(3)), HoldsToken("t2"));
   EXPECT_EQ(source_.call_count(), 1u);
@@ -259,7 +259,7 @@ TEST_F(RejectingReadTest, A12AReportStartsNothing) {
   token_->ReportRejected(Generation(1));
   token_->ReportRejected(Generation(1));
   token_->ReportRejected(Generation(9));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   EXPECT_EQ(token_->stats().tokens_rejected, 1);
   EXPECT_TRUE(token_->health().rejected);
   EXPECT_THAT(token_->Get(), HoldsToken("t1"));

@@ -54,7 +54,7 @@ class ScenarioTest : public testing::Test {
 
   // Returns the number of tasks that are queued in the executor. Timers do not
   // count.
-  size_t Submissions() const {
+  size_t QueuedTasks() const {
     size_t count = 0;
     for (const auto& step : executor_.PendingSteps()) {
       if (step.kind == ManualExecutor::PendingStep::Kind::kRun) ++count;

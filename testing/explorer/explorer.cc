@@ -289,9 +289,9 @@ class Explorer {
   void ExploreOnce();
   Reached Reach(Path path);
   End Play(const Path& path, Way way);
-  Hash WhereItLeads(const Path& path, const End& end, int depth);
+  Hash HashWithSuccessors(const Path& path, const End& end, int depth);
   void Expand(const Node& node, std::vector<Node>& next);
-  void Mistook(const State& state, const Path& path);
+  void MarkAmbiguous(const State& state, const Path& path);
   Schedule NamesOf(const Path& path);
   double CountSchedules() const;
 
@@ -347,13 +347,14 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
 
 // Returns the looks of `end`, the state after `path`. If these are ambiguous,
 // combines them with the looks of the states that follow, up to `depth` steps.
-Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
-                                      int depth) {
+Explorer::Hash Explorer::HashWithSuccessors(const Path& path, const End& end,
+                                            int depth) {
   Hash leads = end.looks;
   if (depth == 0 || ambiguous_.count(end.looks) == 0) return leads;
   for (size_t i = 0; i < end.choices; ++i) {
     const Path longer = path + static_cast<char>(i);
-    const Hash next = WhereItLeads(longer, Play(longer, Way::kNone), depth - 1);
+    const Hash next =
+        HashWithSuccessors(longer, Play(longer, Way::kNone), depth - 1);
     leads = Hash(absl::HashOf(leads, next, 1), absl::HashOf(leads, next, 2));
   }
   return leads;
@@ -373,8 +374,9 @@ Explorer::Reached Explorer::Reach(Path path) {
     report_.schedule = NamesOf(way);
     return reached;
   }
-  const auto [it, inserted] = known_.emplace(
-      WhereItLeads(way, end, options_.depth), static_cast<int>(states_.size()));
+  const auto [it, inserted] =
+      known_.emplace(HashWithSuccessors(way, end, options_.depth),
+                     static_cast<int>(states_.size()));
   if (inserted) states_.push_back({end.looks, end.choices, {}, false, {}});
   reached.node.state = it->second;
   reached.again = !inserted;
@@ -404,10 +406,10 @@ void Explorer::Expand(const Node& node, std::vector<Node>& next) {
     return;
   }
   ++report_.rechecked;
-  if (state.next != children) Mistook(state, node.path);
+  if (state.next != children) MarkAmbiguous(state, node.path);
 }
 
-void Explorer::Mistook(const State& state, const Path& path) {
+void Explorer::MarkAmbiguous(const State& state, const Path& path) {
   newly_ambiguous_.insert(state.looks);
   if (ambiguous_.count(state.looks) == 0) return;
   report_.schedule = NamesOf(path);

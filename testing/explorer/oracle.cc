@@ -84,7 +84,7 @@ void Oracle::PassTime() {
 
 void Oracle::OnReset() {
   PassTime();
-  rejected_forgotten_ = true;
+  invalidated_forgotten_ = true;
   noted_ = false;
   row_ = 0;
   row_known_ = true;
@@ -293,8 +293,8 @@ void Oracle::Published(Generation generation) {
   }
   token_ = offered_;
   offered_.clear();
-  rejected_.clear();
-  rejected_forgotten_ = false;
+  invalidated_.clear();
+  invalidated_forgotten_ = false;
   ++epoch_;
   SetEdges();
   young_until_ =
@@ -340,9 +340,9 @@ void Oracle::Unchanged() {
 
 void Oracle::Invalidated() {
   if (token_.empty()) Fail("A1: a token was withdrawn twice");
-  rejected_ = token_;
-  rejected_let_go_ = LetGo();
-  rejected_forgotten_ = false;
+  invalidated_ = token_;
+  invalidated_let_go_ = LetGo();
+  invalidated_forgotten_ = false;
   token_.clear();
   noted_ = true;
   PassTime();
@@ -436,9 +436,9 @@ void Oracle::AppendTo(std::string& fingerprint) const {
     add_length(deadline.wall - absl::UnixEpoch());
     add(deadline.boot);
   };
-  absl::StrAppend(&fingerprint, "|", token_.empty(), rejected_.empty(),
-                  rejected_let_go_, rejected_forgotten_, running_, exempt_,
-                  replacing_, cooldown_over_, noted_, row_known_,
+  absl::StrAppend(&fingerprint, "|", token_.empty(), invalidated_.empty(),
+                  invalidated_let_go_, invalidated_forgotten_, running_,
+                  exempt_, replacing_, cooldown_over_, noted_, row_known_,
                   static_cast<int>(queued_by_), static_cast<int>(running_by_),
                   ",", generation_.value(), ",", same_since_.value(), ",", row_,
                   ",", failures_, ",", failures_before_, ",", excused_, ",",

@@ -127,15 +127,16 @@ class Oracle final : public refreshable::Observer {
   bool LetGo() const;
   // Returns the token withdrawn last, or "" if there is none or another token
   // has been published since.
-  const std::string& rejected() const { return rejected_; }
+  const std::string& invalidated() const { return invalidated_; }
   // F5: returns true if an attempt that brings `token` fails, because `token`
   // was withdrawn and the Refreshable still remembers it.
   bool Refuses(const std::string& token) const {
-    return token == rejected_ && !rejected_let_go_ && !rejected_forgotten_;
+    return token == invalidated_ && !invalidated_let_go_ &&
+           !invalidated_forgotten_;
   }
   // A3: returns whether attempts are told that the token was withdrawn.
   bool TellsRejected() const {
-    return !rejected_.empty() && !rejected_forgotten_;
+    return !invalidated_.empty() && !invalidated_forgotten_;
   }
   int failures() const { return failures_; }
   // B7: returns true if there have been too many failures in a row and no token
@@ -200,9 +201,9 @@ class Oracle final : public refreshable::Observer {
   absl::Duration offered_for_;
   bool offered_by_source_ = false;
   std::string token_;
-  std::string rejected_;
-  bool rejected_let_go_ = false;
-  bool rejected_forgotten_ = false;  // Reset has forgotten `rejected_`.
+  std::string invalidated_;
+  bool invalidated_let_go_ = false;
+  bool invalidated_forgotten_ = false;  // Reset has forgotten `invalidated_`.
   refreshable::Generation generation_;
   // The tokens of the generations `same_since_` to `generation_` have the same
   // bytes.

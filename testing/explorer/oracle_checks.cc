@@ -18,7 +18,7 @@ using refreshable::Stats;
 void Oracle::OnLease(const refreshable::Lease<std::string>& lease, bool late) {
   const Instant now = Now();
   if (lease.token() != token_) {
-    Fail(lease.token() == rejected_
+    Fail(lease.token() == invalidated_
              ? "R9: a withdrawn token was handed out"
              : "F2: a token was handed out that is not the last published");
     return;

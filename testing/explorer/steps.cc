@@ -144,11 +144,11 @@ Answer FailFor(absl::Duration retry_after) {
   refreshable::SetRetryAfter(retry_after, status);
   return {Named("fail for", retry_after), [=](World&) { return status; }};
 }
-Answer BringRejected() {
-  return {"bring rejected", [](World& world) {
-            const std::string& rejected = world.oracle().rejected();
+Answer BringInvalidated() {
+  return {"bring invalidated", [](World& world) {
+            const std::string& invalidated = world.oracle().invalidated();
             return refreshable::Credential<std::string>(
-                rejected.empty() ? world.NewToken() : rejected,
+                invalidated.empty() ? world.NewToken() : invalidated,
                 refreshable::Expiry::In(absl::Seconds(400)));
           }};
 }

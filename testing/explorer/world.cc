@@ -129,7 +129,7 @@ void World::CancelRead(size_t index) {
 void World::Invalidate() {
   Asked();
   const bool held =
-      oracle_->generation().value() > 0 && oracle_->rejected().empty();
+      oracle_->generation().value() > 0 && oracle_->invalidated().empty();
   const auto live =
       std::find_if(held_.begin(), held_.end(), [this](const Call& call) {
         return Live(call) && call.epoch == oracle_->epoch();

@@ -99,11 +99,11 @@ INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
         // An answer to a call of an earlier generation is accepted.
-        {"generation_check", "A2RejectedBesideAnAttempt"},
+        {"generation_check", "A2InvalidatedBesideAnAttempt"},
         // A refresh never ends if the executor loses its task.
         {"stuck_flag", "E2LostTasks"},
         // Invalidate does not affect the running attempt.
-        {"attempt_ignored", "A2RejectedBesideAnAttempt"},
+        {"attempt_ignored", "A2InvalidatedBesideAnAttempt"},
         // The destructor drops all waiting asynchronous reads but one.
         {"waiter_dropped", "E1Destroy"},
         // A fault of attempts that do not run.
@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
         {"unbounded_calls", "F6AttemptsThatTimeOut"},
         {"inside_lost", "R9AnswersInsideFetch"},
-        {"rejected_forgotten", "A2RejectedBesideAnAttempt"},
+        {"invalidated_forgotten", "A2InvalidatedBesideAnAttempt"},
         // Faults of the token.
         {"served_at_the_edge", "R4TheVeryEdges"},
         {"wall_ignored", "R6TwoClocks"},
@@ -138,7 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"retry_after_ignored", "B1Backoff"},
         {"no_probe_interval", "B7SelfHeal"},
         {"background_retries", "B3Cooldown"},
-        {"young_forgets", "A5RejectedYoung"},
+        {"young_forgets", "A5InvalidatedYoung"},
         {"reset_leaves_spent", "B8ResetBetweenAttempts"},
         // Faults of retries.
         {"one_retry_more", "B5BudgetsOfReads"},

@@ -27,14 +27,14 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
 // Returns whether rejections may have started several attempts in a row before
 // a token is revoked or a good token becomes available. If so, the next attempt
 // that a rejection starts may have to wait for a long time.
-bool RowInProgress(const Play& play) {
+bool RowMayBeInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
 }
 
 // Returns the longest `Outcome::healed_after` that is promised.
 absl::Duration MayFailFor(const Play& play) {
-  if (RowInProgress(play)) {
+  if (RowMayBeInProgress(play)) {
     return std::max(play.max_rejection_backoff,
                     play.retry_after + play.answers_after) +
            kPeriod;
@@ -65,7 +65,7 @@ int64_t MayAsk(const Play& play) {
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
   int64_t most = 1 + play.length / stale_after;
-  if (RowInProgress(play)) {
+  if (RowMayBeInProgress(play)) {
     most += LongestRow(play.length, play.max_rejection_backoff);
   } else {
     for (const auto& rejected :

@@ -199,13 +199,13 @@ std::vector<NamedScenario> Make() {
   degraded.steps = {ReadAsync(), ReadNow().Times(2), Pass(S(50)).Times(2),
                     Invalidate()};
 
-  Scenario& rejected = add("A2RejectedBesideAnAttempt");
+  Scenario& rejected = add("A2InvalidatedBesideAnAttempt");
   rejected.given = StaleAttempt;
   rejected.steps = {Invalidate().Times(2), ReadAsync(), ReadNow(),
                     InvalidateOld()};
-  rejected.answers = {Succeed(), Fail(), BringRejected()};
+  rejected.answers = {Succeed(), Fail(), BringInvalidated()};
 
-  Scenario& young = add("A5RejectedYoung");
+  Scenario& young = add("A5InvalidatedYoung");
   young.given = Held(S(5));
   young.steps = {Invalidate().Times(2), ReadAsync().Times(2), Pass(S(2)),
                  Reset()};

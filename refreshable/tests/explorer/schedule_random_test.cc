@@ -61,7 +61,7 @@ class Draw {
         scenario.answers.push_back(FailFor(S(20)));
         break;
       case 2:
-        scenario.answers.push_back(BringRejected());
+        scenario.answers.push_back(BringInvalidated());
         break;
       case 3:
         scenario.answers.push_back(Drop());

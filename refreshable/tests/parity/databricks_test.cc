@@ -49,7 +49,7 @@ TEST_F(DatabricksParityTest, D1NoExpiryIsFreshForEver) {
   AdvanceTo(absl::Hours(24 * 365 * 50));
   EXPECT_EQ(token->health().freshness, Freshness::kFresh);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
 }
 
 TEST_F(DatabricksParityTest, D1ExpiredOnceExpiryLessTheMarginHasPassed) {
@@ -100,11 +100,11 @@ TEST_F(DatabricksParityTest, D2DynamicStaleWindow) {
     executor_.AdvanceBy(each.stale_after - kTick);
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(token->health().freshness, Freshness::kFresh);
-    EXPECT_EQ(Submissions(), 0u);
+    EXPECT_EQ(QueuedTasks(), 0u);
     executor_.AdvanceBy(kTick);
     EXPECT_EQ(token->health().freshness, Freshness::kStale);
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
-    EXPECT_EQ(Submissions(), 1u);
+    EXPECT_EQ(QueuedTasks(), 1u);
   }
 }
 
@@ -129,11 +129,11 @@ TEST_F(DatabricksParityTest, D3ExplicitStaleWindow) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(55) - kTick);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   executor_.AdvanceBy(kTick);
   EXPECT_EQ(token->health().freshness, Freshness::kStale);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
 }
 
 TEST_F(DatabricksParityTest, D3WindowOfZeroIsNeverStale) {
@@ -146,7 +146,7 @@ TEST_F(DatabricksParityTest, D3WindowOfZeroIsNeverStale) {
   AdvanceTo(absl::Hours(1) - kTick);
   EXPECT_EQ(token->health().freshness, Freshness::kFresh);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
 }
 
 TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
@@ -156,23 +156,23 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
   AdvanceTo(absl::Minutes(40));
   for (int i = 0; i < 5; ++i) {  // The refresh is queued.
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
-    EXPECT_EQ(Submissions(), 1u);
+    EXPECT_EQ(QueuedTasks(), 1u);
   }
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 2u);  // The second task runs the callback.
+  EXPECT_EQ(QueuedTasks(), 2u);  // The second task runs the callback.
   EXPECT_EQ(source_.call_count(), 1u);
   executor_.RunUntilIdle();
   for (int i = 0; i < 5; ++i) {  // The refresh is running.
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
-    EXPECT_EQ(Submissions(), 0u);
+    EXPECT_EQ(QueuedTasks(), 0u);
   }
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   source_.Release(1, "t2", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));  // The refresh has ended.
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
@@ -189,20 +189,20 @@ TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
   EXPECT_EQ(source_.call_count(), 2u);
   for (int second = 0; second < 59; ++second) {
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
-    EXPECT_EQ(Submissions(), 0u) << second;
+    EXPECT_EQ(QueuedTasks(), 0u) << second;
     token->GetAsync(absl::ZeroDuration(), Note());
-    EXPECT_EQ(Submissions(), 1u) << second;  // The task runs the callback.
+    EXPECT_EQ(QueuedTasks(), 1u) << second;  // The task runs the callback.
     executor_.AdvanceBy(absl::Seconds(1));
   }
   EXPECT_EQ(source_.call_count(), 2u);
   EXPECT_THAT(outcomes_, Each(HoldsToken("t1")));
   executor_.AdvanceBy(absl::Seconds(1) - kTick);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   executor_.AdvanceBy(kTick);
   source_.Answer("t2", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   executor_.RunUntilIdle();
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
   EXPECT_EQ(token->health().failures, 0);
@@ -220,7 +220,7 @@ TEST_F(DatabricksParityTest, D5ExpiryWinsOverTheCooldown) {
   executor_.RunUntilIdle();
   AdvanceTo(absl::Seconds(67.5) - kTick);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   executor_.AdvanceBy(kTick);
   source_.Answer("t2", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
@@ -268,7 +268,7 @@ TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
   // cooldown would still last, and the read would start no refresh.
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
 }
 
 TEST_F(DatabricksParityTest, D7StaleAfterFollowsTheTokenStoredLast) {
@@ -299,9 +299,9 @@ TEST_F(DatabricksParityTest, D8WithoutBackgroundRefreshOnlyExpiryRefreshes) {
   AdvanceTo(absl::Hours(1) - absl::Seconds(40) - kTick);
   EXPECT_EQ(token->health().freshness, Freshness::kStale);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(QueuedTasks(), 0u);
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 1u);  // The task runs the callback.
+  EXPECT_EQ(QueuedTasks(), 1u);  // The task runs the callback.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   executor_.AdvanceBy(kTick);
@@ -320,7 +320,7 @@ TEST_F(DatabricksParityTest, D9RefusedTaskLeavesNoFlagStuck) {
   EXPECT_FALSE(token->health().refreshing);
   executor_.set_refuse_runs(false);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_EQ(QueuedTasks(), 1u);
   executor_.DropPending(0);  // The task was accepted and is then dropped.
   EXPECT_FALSE(token->health().refreshing);
   source_.Answer("t2", absl::Hours(1));
