@@ -25,8 +25,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "docs/examples/outage/keep_token.h"
 #include "docs/examples/outage/outage_run.h"
-#include "docs/examples/outage/real_server.h"
 #include "docs/examples/outage/report/timeline.h"
 #include "docs/examples/outage/url.h"
 #include "refreshable/secret.h"
@@ -68,8 +68,8 @@ absl::StatusOr<Url> UrlFlag(const absl::Flag<std::string>& flag) {
       absl::StrCat("--", flag.Name(), ": ", url.status().message()));
 }
 
-absl::StatusOr<RealServerOptions> RealServerFlags() {
-  RealServerOptions options;
+absl::StatusOr<KeepTokenOptions> KeepTokenFlags() {
+  KeepTokenOptions options;
   absl::StatusOr<Url> token_url = UrlFlag(FLAGS_token_url);
   if (!token_url.ok()) return token_url.status();
   options.oauth.token_url = *std::move(token_url);
@@ -94,7 +94,7 @@ absl::StatusOr<RealServerOptions> RealServerFlags() {
 }
 
 absl::Status KeepRealToken() {
-  absl::StatusOr<RealServerOptions> options = RealServerFlags();
+  absl::StatusOr<KeepTokenOptions> options = KeepTokenFlags();
   if (!options.ok()) return options.status();
   const absl::StatusOr<std::string> csv_path = CsvPath();
   if (!csv_path.ok()) return csv_path.status();
@@ -102,7 +102,7 @@ absl::Status KeepRealToken() {
   if (!csv.ok()) return csv.status();
   std::signal(SIGINT, [](int) { interrupted = 1; });
   std::signal(SIGTERM, [](int) { interrupted = 1; });
-  return RunRealServer(*options, **csv, [] { return interrupted != 0; });
+  return KeepToken(*options, **csv, [] { return interrupted != 0; });
 }
 
 absl::Status Main(const std::vector<char*>& arguments) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RunRealServer: keeps a token of a real OAuth 2.0 server valid, and prints
+// KeepToken: keeps a token of a real OAuth 2.0 server valid, and prints
 // what happens.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
-#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_KEEP_TOKEN_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_KEEP_TOKEN_H_
 
 #include <functional>
 #include <optional>
@@ -20,7 +20,7 @@
 
 namespace refreshable_examples {
 
-struct RealServerOptions {
+struct KeepTokenOptions {
   OAuthOptions oauth;
   // An API to call about once a second with the token. If unset, no API is
   // called.
@@ -38,8 +38,8 @@ struct RealServerOptions {
 // Calls `stop` about ten times per second, and writes about one row per second
 // to `csv`. During a call of the API, does neither. At the end, returns
 // UNAVAILABLE if `csv` could not be written.
-absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
-                           const std::function<bool()>& stop);
+absl::Status KeepToken(const KeepTokenOptions& options, CsvFile& csv,
+                       const std::function<bool()>& stop);
 
 // Returns the event in words. Returns an empty string if the event says that
 // the token has become fresh.
@@ -52,4 +52,4 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_KEEP_TOKEN_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/outage/real_server.h"
+#include "docs/examples/outage/keep_token.h"
 
 #include <atomic>
 #include <cerrno>
@@ -47,7 +47,7 @@ void PrintLine(const std::string& text) {
 }
 
 // Once `Start` has been called, prints each event that `Describe` describes. A
-// failure before `Start` is not printed, because `RunRealServer` returns it.
+// failure before `Start` is not printed, because `KeepToken` returns it.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -174,8 +174,8 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   return refreshable::Secret::TakeFrom(secret);
 }
 
-absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
-                           const std::function<bool()>& stop) {
+absl::Status KeepToken(const KeepTokenOptions& options, CsvFile& csv,
+                       const std::function<bool()>& stop) {
   ThreadExecutor executor;
   StringToken::Options refreshing;
   refreshing.executor = &executor;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/outage/real_server.h"
+#include "docs/examples/outage/keep_token.h"
 
 #include <fstream>
 #include <memory>
@@ -17,7 +17,7 @@
 namespace refreshable_examples {
 namespace {
 
-class RealServerTest : public testing::Test {
+class KeepTokenTest : public testing::Test {
  protected:
   void SetUp() override {
     auto http = HttpServer::Start(&server_, /*threads=*/4);
@@ -26,7 +26,7 @@ class RealServerTest : public testing::Test {
     options_.oauth = {*ParseUrl(http_->token_url()), "me",
                       refreshable::Secret("s3cret"), ""};
     options_.api_url = *ParseUrl(http_->api_url());
-    auto csv = CsvFile::Open(testing::TempDir() + "/real_server.csv");
+    auto csv = CsvFile::Open(testing::TempDir() + "/keep_token.csv");
     ASSERT_TRUE(csv.ok()) << csv.status();
     csv_ = *std::move(csv);
   }
@@ -34,22 +34,22 @@ class RealServerTest : public testing::Test {
   // Runs everything before the main loop, which ends at once because `stop`
   // returns true.
   absl::Status Run() {
-    return RunRealServer(options_, *csv_, [] { return true; });
+    return KeepToken(options_, *csv_, [] { return true; });
   }
 
   OAuthServer server_{
       {{"me", "s3cret"}}, absl::Hours(1), &refreshable::SystemClock::Get()};
   std::unique_ptr<HttpServer> http_;
-  RealServerOptions options_;
+  KeepTokenOptions options_;
   std::unique_ptr<CsvFile> csv_;
 };
 
-TEST_F(RealServerTest, GetsATokenAndStops) {
+TEST_F(KeepTokenTest, GetsATokenAndStops) {
   EXPECT_TRUE(Run().ok());
   EXPECT_EQ(server_.token_requests("me"), 1);
 }
 
-TEST_F(RealServerTest, AWrongSecretIsOneClearLine) {
+TEST_F(KeepTokenTest, AWrongSecretIsOneClearLine) {
   options_.oauth.client_secret = refreshable::Secret("tr4deS3cret");
   const absl::Status status = Run();
   EXPECT_EQ(status.message(),
@@ -58,7 +58,7 @@ TEST_F(RealServerTest, AWrongSecretIsOneClearLine) {
                          "client id or secret?)"));
 }
 
-TEST_F(RealServerTest, AnUnreachableServerIsOneClearLine) {
+TEST_F(KeepTokenTest, AnUnreachableServerIsOneClearLine) {
   http_.reset();
   const absl::Status status = Run();
   EXPECT_EQ(status.message(),
@@ -66,7 +66,7 @@ TEST_F(RealServerTest, AnUnreachableServerIsOneClearLine) {
                          ": cannot connect"));
 }
 
-TEST_F(RealServerTest, AnUnreachableApiIsOneClearLine) {
+TEST_F(KeepTokenTest, AnUnreachableApiIsOneClearLine) {
   OAuthServer nothing({}, absl::Hours(1), &refreshable::SystemClock::Get());
   auto gone = HttpServer::Start(&nothing, /*threads=*/1);
   ASSERT_TRUE(gone.ok());
