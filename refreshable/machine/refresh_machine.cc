@@ -18,8 +18,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Returns, on each clock, the earlier of `edge` and `at`. Reads look at the
-// wall clock, so they notice that `at` has come even if a suspend delays the
+// Returns, on each clock, the earlier of `edge` and `at`. Because reads look at
+// the wall clock, they notice that `at` has come even if a suspend delays the
 // timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
@@ -104,8 +104,9 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     // If Advance has just ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause());
-      // If a token is held that was not let go, reads must keep asking: a step
-      // of the wall clock may make that token usable again.
+      // While a token is held that was not let go, `fails_until` stays unset
+      // and each read asks: a step of the wall clock may make that token usable
+      // again.
       if (phase_ == Phase::kIdle && failures() > 0 && (!held_ || let_go_)) {
         out.fails_until = out.failure.next_attempt_at;
       }
@@ -210,8 +211,9 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
 }
 
 // Called when the call of attempt `id` has returned. Copies the record of that
-// call to `call`. If the call was abandoned, removes the record. Sets `current`
-// to whether attempt `id` is running. Returns false if the call is not known.
+// call to `call`. If the call was abandoned, removes it from the abandoned
+// calls. Sets `current` to whether `id` is the running attempt. Returns false
+// if the call is not known.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
@@ -471,7 +473,7 @@ void RefreshMachine::Begin(const Instant& now) {
   PromoteIfUnservable(now);
 }
 
-// Frees what the machine does not need any more.
+// Frees `flight_` and `trouble_` if they are not needed any more.
 void RefreshMachine::FreeUnused(const Instant& now) {
   if (phase_ == Phase::kIdle) flight_ = nullptr;
   if (trouble_ == nullptr || abandoned() > 0) return;
@@ -560,7 +562,6 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   }
 }
 
-// Starts a background flight if one is due and permitted.
 void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
   if (phase_ != Phase::kIdle || now.boot < next_start(now)) return;
   if (Usable(now)) {
@@ -597,7 +598,7 @@ void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
   out.events.push_back(std::move(event));
 }
 
-// Abandons the running call. The caller must set the phase.
+// Abandons the running call. The caller must change `phase_`.
 void RefreshMachine::AbandonRunning(Decisions& out) {
   out.abandon.push_back(flight_->running.id);
   Abandoned& abandoned = trouble().abandoned;
@@ -641,8 +642,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // If the token can still be served, rejecting reads that wait fail only if
-  // the attempt was told of the rejection. Otherwise they read again (A8).
+  // If the token can still be served, the rejecting reads that wait fail if the
+  // attempt was told of the rejection, and read again if it was not (A8).
   if (flight_->rejecting_read_waits && servable(now)) {
     out.rejecting_waiters = flight_->told != Generation()
                                 ? Decisions::Waiters::kFail
@@ -651,7 +652,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
 }
 
 // Handles the failure of an attempt that a rejection started, and ends the
-// flight. The failure is not counted, since the token is still served. But a
+// flight. The failure is not counted, because the token is still served. But a
 // wait that the server asks for delays every attempt (A10).
 void RefreshMachine::FailAttemptByRejection(const Instant& now,
                                             const Failure& failure,
@@ -703,8 +704,8 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
 
 // Called when an attempt that was told of a rejection has returned the rejected
 // token again. Ends the flight: rejecting reads that wait fail, and the other
-// waiters are served the token. The token gets the new expiry if that is later,
-// or if the token was no longer usable.
+// waiters are served the token. The token gets the new expiry if the new expiry
+// is later, or if the token was no longer usable.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -744,8 +745,8 @@ absl::Duration RefreshMachine::RowBackoff(int attempts) {
       jitter_);
 }
 
-// Tells the observer if the freshness has changed since the observer was last
-// told, or if refreshing has become exhausted.
+// If the freshness has changed since the last call, tells the observer. If
+// refreshing has become exhausted, tells the observer once.
 void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   const Freshness present = freshness(now);
   if (present != told_freshness_) {
@@ -761,9 +762,9 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 }
 
 // Returns `at`, the moment from which the next attempt may start, as wall time.
-// Returns the present if `at` has passed. While `at` lies ahead and does not
-// change, the result stays the same, even if the wall clock is set. `told`
-// holds the last `at` and the last result.
+// Returns the present if `at` has passed. Until `at` passes or changes, the
+// result stays the same, even if the wall clock is set. `told` holds the last
+// `at` and the last result.
 absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
                                 DualDeadline& told) {
   if (at != told.boot || at <= now.boot) {

@@ -33,7 +33,6 @@ namespace internal {
 // Names one attempt. Unique within a machine.
 enum class AttemptId : uint64_t { kNone = 0 };
 
-// How an attempt failed.
 struct Failure {
   absl::Status status;
   FailureClass kind = FailureClass::kPermanent;
@@ -45,11 +44,11 @@ struct Failure {
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;  // The number of failures in a row.
-  // When the next attempt may start. If `rejected` is set, when a rejection may
-  // start the next attempt. The infinite future if `fatal` is set.
+  // When the next attempt may start. If `rejected` is true, when a rejection
+  // may start the next attempt. The infinite future if `fatal` is true.
   BootTime next_attempt_at;
-  // `next_attempt_at` as wall time. While that moment lies ahead and does not
-  // change, all reads report the same wall time, even if the wall clock is set.
+  // `next_attempt_at` as wall time. All reads report the same wall time until
+  // `next_attempt_at` passes or changes, even if the wall clock is set.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
   // Whether the read rejected the token that is held. Other reads may still be
@@ -64,15 +63,16 @@ struct Decisions {
   AttemptId submit = AttemptId::kNone;
   // Set the cancellation flags of these calls of the source.
   absl::InlinedVector<AttemptId, 1> abandon;
-  // Publish the token that came with the input, under `generation()`.
+  // Publish the token that came with the input. Its generation is
+  // `RefreshMachine::generation()`.
   bool publish = false;
-  // Publish the present token once more, marked degraded.
+  // Publish the present token once more, marked as degraded (B10).
   bool republish_degraded = false;
-  // Publish the present token once more, with its new `expires_at()` and not
-  // marked degraded.
+  // Publish the present token once more, not marked as degraded. Its new expiry
+  // is `RefreshMachine::expires_at()`.
   bool republish_extended = false;
-  // Publish that there is no token, but keep the present token, because later
-  // tokens are compared with it (`same_as` of OnAttemptSuccess).
+  // Publish that there is no token, but keep the present token: the caller
+  // compares later tokens with it (`same_as` of OnAttemptSuccess).
   bool withdraw = false;
   // Publish that there is no token, and release the present token, because it
   // can never be served again.
@@ -92,8 +92,8 @@ struct Decisions {
   // present token (`RefreshMachine::rejects`).
   std::optional<Waiters> rejecting_waiters;
   ReadFailure failure;
-  // Until this moment or the next input other than OnRead, OnRead would fail
-  // every read with `failure` and decide nothing else.
+  // Before this moment the caller may fail every read with `failure` without
+  // calling OnRead. After any input other than OnRead, it may no longer do so.
   BootTime fails_until = BootTime::InfinitePast();
 
   absl::InlinedVector<Event, 4> events;
@@ -104,7 +104,7 @@ struct ReadRequest {
   BootTime deadline = BootTime::InfiniteFuture();
   // If set, replaces `RetryPolicy::max_retries`.
   std::optional<int> max_retries;
-  // If not 0, a server rejected this generation, and the read asks for another
+  // If not 0, a server rejected this generation, and the read asks for a later
   // token.
   Generation rejected;
 };
@@ -126,10 +126,10 @@ struct AttemptStart {
 // machine must be called again. The machine has no token, thread, lock,
 // callback or clock: time is a value passed in. Thread-compatible.
 //
-// A read that rejects a token which other reads are still served is a
-// *rejecting* read. Every other read is *ordinary*. A *flight* is one refresh,
-// which may take several attempts. A flight is in the *background* until an
-// ordinary read waits for it; from then on the flight is in the *foreground*.
+// A read is *rejecting* if it rejects the published token and that token may
+// still be served to other reads. Every other read is *ordinary*. A *flight* is
+// one refresh, which may take several attempts. A flight is in the *background*
+// until an ordinary read waits for it, and in the *foreground* from then on.
 // An attempt is *submitted* to the executor, and *started* when the executor
 // runs it; then it succeeds, fails or is abandoned. The phases of a flight:
 //
@@ -142,21 +142,20 @@ struct AttemptStart {
 //   kRunning -> kWaiting  the attempt failed, and a retry is left
 //   kRunning -> kIdle     the attempt succeeded, or failed for good
 //
-// An attempt may also fail in kQueued: the source is not called for it if too
-// many earlier calls have not returned. The flight then changes to kWaiting or
-// kIdle, as after a failure in kRunning.
+// If too many earlier calls of the source have not returned, a queued attempt
+// fails without a call. The flight then changes to kWaiting or kIdle, as after
+// a failure in kRunning.
 //
 // If the token is invalidated during a flight, the first of these rules that
 // applies decides:
 //
-// - A running attempt that was told that a server rejected this token goes on.
-//   (In the other cases a running attempt is abandoned.)
-// - This rule applies if no attempt is permitted now and, in addition, the
-//   token was young (A5), the flight was in kWaiting, or refreshing is fatal.
-//   The flight changes to kWaiting. But if refreshing is exhausted, the flight
-//   changes to kIdle.
-// - Otherwise the flight changes to kQueued. If an attempt is queued already,
-//   it stays; if not, a new attempt is submitted.
+// 1. If a running attempt was told that a server rejected this token, the
+//    attempt goes on. (Rules 2 and 3 abandon a running attempt.)
+// 2. This rule applies if no attempt is permitted now and one of these holds:
+//    the token was young (A5), the flight was in kWaiting, refreshing is fatal.
+//    The flight changes to kIdle if refreshing is exhausted, else to kWaiting.
+// 3. The flight changes to kQueued. If an attempt is queued already, that
+//    attempt stays; if not, a new attempt is submitted.
 //
 // The flight also ends when a token is installed, when the token of an
 // abandoned attempt is accepted, when the executor loses the timer in kWaiting,
@@ -176,22 +175,22 @@ class RefreshMachine {
     kWait,   // Join the waiters (`Decisions::waiters`).
     kFail,   // Fail with `Decisions::failure`.
   };
-  // Called for a read that may not be answered without the machine (see
-  // `check_at`). Returns what becomes of the read.
+  // Called for a read if `check_at` has been reached or the read rejects the
+  // published token. Returns what becomes of the read.
   ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
                     Decisions& out);
 
   // Called when a submitted attempt is about to run. Returns what the attempt
-  // is told. Returns nullopt if the source must not be called: the attempt is
-  // no longer queued, or F6 forbids the call because earlier calls have not
-  // returned. If F6 forbids the call, the attempt fails now.
+  // is told. Returns nullopt if the source must not be called. One reason is
+  // that the attempt is no longer queued. The other is that too many earlier
+  // calls have not returned (F6): then the attempt fails now.
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // Called when a call of the source has returned a token. `same_as` must be
-  // the generation of the previous token (held or withdrawn) if the caller
-  // knows that the returned token equals it; otherwise nullopt. The caller must
-  // publish the returned token if and only if `out.publish` is set.
+  // Called when a call of the source has returned a token. If the caller knows
+  // that the returned token equals the previous token (held or withdrawn),
+  // `same_as` must be the previous token's generation; otherwise nullopt. The
+  // caller must publish the returned token if and only if `out.publish` is set.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -220,35 +219,36 @@ class RefreshMachine {
   // true. Returns false, and decides nothing, if the token has expired already.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
 
-  // Forgets the failures and the waits after them, which generations were
-  // rejected or invalidated, the waits between attempts that rejections start,
-  // and the abandoned calls that have not returned.
+  // Forgets the failures and the waits after failures; the rejected generations
+  // and the waits between attempts that rejections start; the invalidated
+  // generation; and the abandoned calls that have not returned.
   void OnReset(const Instant& now, Decisions& out);
 
   // Called in the child of a fork(). Ends the flight, because its attempts
   // belong to the parent. No failure is counted. If `seed` is set, draws jitter
-  // anew from it, also for the token that is held and for waits in effect. But
-  // a wait that a server asked for does not change. If `seed` is nullopt, the
-  // child goes on with the parent's jitter.
+  // anew from `seed`, also for the token that is held and for waits in effect.
+  // Exception: a wait that a server asked for does not change. If `seed` is
+  // nullopt, the child goes on with the parent's jitter.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between inputs ----
 
   const RefreshPolicy& policy() const { return *policy_; }
 
-  // The moment from which each read must call OnRead. Before it, a read that
-  // does not reject the published token may return that token without calling
-  // the machine. Each read must compare this moment with the wall clock. A read
-  // need not look at BootTime, because the timer for wake_at() does that.
+  // The moment from which each read must call OnRead. Before that moment, a
+  // read may return the published token without calling the machine, if the
+  // read does not reject that token. Each read must compare this moment with
+  // the wall clock. A read need not look at BootTime, because the timer for
+  // wake_at() does that.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
   BootTime wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
-  // Whether the token may be returned to ordinary reads. It is either usable,
-  // or *degraded*: no longer usable, but still served because refreshes fail
-  // (B10).
+  // Whether the token may be returned to ordinary reads. This is so if the
+  // token is usable or *degraded*: no longer usable, but still served because
+  // refreshes fail (B10).
   bool servable(const Instant& now) const {
     return Usable(now) || Degraded(now);
   }
@@ -277,8 +277,8 @@ class RefreshMachine {
   // False again after the row of attempts that rejections started has ended
   // (rejection_row.h).
   bool current_rejected() const { return row_.current_rejected(); }
-  // The generation that was invalidated. 0 if there was none, after a later
-  // publication, and after OnReset.
+  // The generation that was invalidated. 0 if none was invalidated since the
+  // last publication or OnReset.
   Generation invalidated() const { return invalidated_; }
   // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return life_.expiry().wall; }
@@ -297,9 +297,9 @@ class RefreshMachine {
   // Whether there were too many failures in a row and no usable token is left
   // (B7).
   bool exhausted(const Instant& now) const;
-  // Whether refreshing has given up (`OnExhausted::kFatal`). This ends with
-  // OnReset, with OnInstall, when an earlier attempt brings a token after all,
-  // or when a step of the wall clock makes the token usable again.
+  // Whether refreshing has given up (`OnExhausted::kFatal`). False again after
+  // OnReset, after OnInstall, when an abandoned attempt brings a token after
+  // all, or when a step of the wall clock makes the token usable again.
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
@@ -318,7 +318,7 @@ class RefreshMachine {
   };
   struct Call {
     AttemptId id;
-    // If this is not the value of `epoch_` when the call's answer comes, the
+    // If `epoch_` has a different value when the call's answer comes, the
     // answer is discarded.
     uint64_t epoch;
     BootTime started_at;
@@ -330,7 +330,6 @@ class RefreshMachine {
 
   class Input;
 
-  // The state of the present flight.
   struct Flight {
     // Whether an ordinary read has ever waited for the flight.
     bool foreground = false;
@@ -339,7 +338,7 @@ class RefreshMachine {
     bool by_rejection = false;
     // Whether a rejecting read has ever waited for the flight.
     bool rejecting_read_waits = false;
-    int budget = 0;    // The most retries in the foreground.
+    int budget = 0;    // How many retries a foreground flight may make.
     int attempts = 0;  // The number of failed attempts of the flight.
     // In kWaiting: when the next attempt is to be submitted.
     BootTime due = BootTime::InfiniteFuture();
@@ -349,7 +348,7 @@ class RefreshMachine {
     Call running{};
     // By this time `running` must have returned.
     BootTime attempt_deadline = BootTime::InfiniteFuture();
-    // When the attempt before the running one started.
+    // When the attempt before `running` started.
     BootTime start_before = BootTime::InfinitePast();
     // The rejected generation that attempts of the flight are told of; 0 if
     // none. Set when a read rejects the token while an attempt is queued.
@@ -359,8 +358,8 @@ class RefreshMachine {
   // The calls that were abandoned and have not returned.
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
-    // How many calls in a row were made beyond the bound of
-    // `max_abandoned_calls`; 0 again when a call returns (F6).
+    // How many calls were made although `max_abandoned_calls` calls had not
+    // returned (F6). Set to 0 when any call returns.
     int beyond = 0;
     // When the source was last called. Valid only while `calls` is not empty.
     BootTime last_call;
@@ -436,8 +435,9 @@ class RefreshMachine {
                                        const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
-  // What an idle machine does not need is behind a pointer, because a program
-  // may have very many machines, most of them idle.
+  // The data that an idle machine does not need is behind pointers (`flight_`,
+  // `trouble_`), because a program may have very many machines, most of them
+  // idle.
 
   const std::shared_ptr<const RefreshPolicy> policy_;  // Not null.
   Jitter jitter_;
@@ -457,10 +457,10 @@ class RefreshMachine {
 
   Phase phase_ = Phase::kIdle;
   uint64_t last_attempt_ = 0;
-  // Not null during a flight, and until the input that ends the flight returns.
+  // Not null during a flight. Null after the input that ends the flight.
   CopiedPtr<Flight> flight_;
-  // Null until there is something to record. FreeUnused frees it. But once the
-  // executor has lost an attempt, FreeUnused never frees it.
+  // Null until there is something to record. FreeUnused frees it later.
+  // Exception: after the executor has lost an attempt, it is never freed.
   CopiedPtr<Trouble> trouble_;
 
   RejectionRow row_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine: the outcomes of a refresh, refreshing ahead, jitter
+// Tests of RefreshMachine: the outcomes of a refresh, `refresh_ahead`, jitter
 // and Install.
 
 #include <algorithm>
@@ -171,10 +171,10 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test. After a lost attempt, the machine used to ask for a timer at
-// a moment that had passed. So an executor that refused attempts was asked
-// again without pause. If the token was stale, the machine used to ask for no
-// timer at all. So only a read started the next attempt.
+// Regression test of `wake_at` after a lost attempt. While the token was stale,
+// the machine asked for no timer, so only a read started the next attempt. When
+// no token was usable, the machine asked for a timer in the past, so it asked
+// an executor that refused attempts again without pause.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -198,9 +198,8 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: the machine used to ask for no timer if a token was stale
-// when it arrived. Without a read, the token was not refreshed before it
-// expired.
+// Regression test: if a token was stale on arrival, the machine asked for no
+// timer. Without a read, the token was not refreshed before it expired.
 TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
   policy.stale_window = kForever;
@@ -245,8 +244,8 @@ TEST(RefreshMachineRefreshTest, F8WaitsVaryByATenthAndNeverPastTheLongest) {
 TEST(RefreshMachineRefreshTest, F8TheGeneratorIsSplitMix64) {
   MachineDriver d(RefreshPolicy(), 0);
   d.Hold(S(3600));
-  // The constant is the first number that the reference program of SplitMix64's
-  // authors prints for seed 0.
+  // The constant is the first output of SplitMix64's reference implementation
+  // for seed 0.
   const double first = (0xE220A8397B1DCDAFu >> 11) * 0x1.0p-53;
   EXPECT_EQ(d.check_at(), S(2400) - S(360) * first);
 }

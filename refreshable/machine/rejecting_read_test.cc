@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine when a read says that a server rejected its token.
+// Tests of reads that tell RefreshMachine that a server rejected the token.
 
 #include <optional>
 
@@ -64,8 +64,8 @@ TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
 
 // ---- A8: joining ----
 
-// Returns a driver with a stale token, which no read has rejected and whose
-// refresh is queued.
+// Returns a driver with a stale token whose refresh is queued. No read has
+// rejected the token.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.Hold(S(1000));
@@ -89,9 +89,9 @@ TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
 }
 
-// An attempt that was not told of any rejection times out. The timer notices
-// the timeout or, in `late`, a rejecting read does. In both cases, no rejecting
-// read gets the timeout as its error.
+// An attempt that was not told of any rejection times out. In `d` the timer
+// notices the timeout; in `late` a rejecting read does. In both cases, no
+// rejecting read gets the timeout as its error.
 TEST(RefreshMachineRejectingReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
   MachineDriver d = StaleAndQueued();
   d.Start();
@@ -183,7 +183,7 @@ TEST(RefreshMachineRejectingReadTest, A10AFailureIsTheRejectingReadsAlone) {
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_THAT(std::string(d.out.failure.cause.message()),
               testing::HasSubstr("502"));
-  // There is no cooldown either: once the token is stale, it is refreshed.
+  // There is no cooldown either: a read of the stale token starts a refresh.
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
 }
@@ -277,9 +277,9 @@ TEST(RefreshMachineRejectingReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
 }
 
-// The machine lets the rejected token go at the end of the token's life. If the
-// source returns the token after that, no published token is left whose life
-// could be extended.
+// The machine lets go of the rejected token at the end of the token's life. If
+// the source returns the same token after that, no published token is left to
+// extend, so the token gets a new generation.
 TEST(RefreshMachineRejectingReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();

@@ -22,13 +22,11 @@ namespace internal {
 // of a row makes the wait before the next attempt longer, up to a limit. So a
 // server that rejects every token cannot make its client fetch a token per
 // call.
-//
-// A RejectionRow knows no clock and no thread; moments are passed in.
 class RejectionRow {
  public:
   // Called when a token is published as `generation`. `same_token` says whether
-  // the token is known to equal the token held so far. If so, rejections of the
-  // token held so far apply to `generation` too.
+  // the token is known to equal the previous token. If so, rejections of the
+  // previous token apply to `generation` too.
   void OnPublish(Generation generation, bool same_token) {
     if (!same_token) first_ = generation;
     last_ = generation;
@@ -41,9 +39,9 @@ class RejectionRow {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
 
-  // Records that generation `rejected` was rejected or invalidated, if that
-  // concerns the token last published. Returns whether this token counts as
-  // rejected now and did not before.
+  // If `Covers(rejected)`, records that generation `rejected` was rejected or
+  // invalidated. Returns whether the token last published counts as rejected
+  // now and did not before.
   bool Note(Generation rejected) {
     if (!Covers(rejected)) return false;
     const bool news = !current_rejected();
@@ -51,7 +49,7 @@ class RejectionRow {
     return news;
   }
 
-  // The generation last published; 0 before the first.
+  // The generation last published; 0 before the first publication.
   Generation last() const { return last_; }
 
   // The generation since which all published tokens are known to be equal.
@@ -83,7 +81,7 @@ class RejectionRow {
 
   // Called in the child of a fork() if an attempt that a rejection started is
   // running. Undoes the OnStart of that attempt, because the attempt belongs to
-  // the parent. Does nothing if the row has ended since.
+  // the parent. Does nothing if the row has ended since that attempt started.
   void OnFork() {
     if (attempts() == 0) return;
     --row_->attempts;
@@ -95,8 +93,8 @@ class RejectionRow {
 
  private:
   struct Row {
-    // The latest generation that was rejected or invalidated; 0 if none. Covers
-    // says whether this concerns the token last published.
+    // The latest generation that was rejected or invalidated; 0 if none.
+    // `Covers(noted)` says whether this concerns the token last published.
     Generation noted;
     int attempts = 0;
     absl::Duration next;    // The wait before the next attempt.

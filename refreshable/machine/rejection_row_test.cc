@@ -67,8 +67,8 @@ TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   MachineDriver noted = d;
   d.At(S(2440));
   EXPECT_THAT(RejectAll(d, S(2449)), ElementsAre(2440, 2442, 2446));
-  // By contrast, if the last token is reported as rejected before it turns
-  // stale, the row of attempts goes on, and its next waits are 60 s.
+  // In `noted`, the last token is reported as rejected before it turns stale.
+  // So the row of attempts goes on, and its next waits are 60 s.
   noted.At(S(2439)).Report(last);
   noted.At(S(2440));
   EXPECT_THAT(RejectAll(noted, S(2600)), ElementsAre(2440, 2500, 2560));
@@ -200,8 +200,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
     EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(d.out.failure.rejected);
     EXPECT_EQ(d.machine.failures(), 0);
-    // The lost attempt does not count, so the attempt that starts below is the
-    // first of the row, and the wait after it is 2 s, not 4 s.
+    // The lost attempt does not count, so the attempt below is the first of the
+    // row. The wait after this attempt is 2 s, not 4 s.
     if (!by_read) {
       EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
     }
@@ -212,9 +212,9 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   }
 }
 
-// F6 also applies to the attempts that rejections start. Once too many calls
-// have been abandoned, an attempt fails without a call; the next call is
-// permitted `probe_interval` (60 s) after the last one.
+// F6 also applies to the attempts that rejections start. If too many abandoned
+// calls have not returned, an attempt fails without a call. The next call is
+// permitted `probe_interval` (60 s) after the last call.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

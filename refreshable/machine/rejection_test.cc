@@ -74,7 +74,7 @@ TEST(RefreshMachineRejectionTest, F4OneAttemptIsExemptFromTheInterval) {
   d.At(Ms(200)).Start();
   d.Succeed(Expiry::In(S(1)));
   EXPECT_EQ(d.At(S(1)).Read(), Answer::kWait);
-  EXPECT_FALSE(d.submitted());  // The exemption applies once.
+  EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.wake_at(), Ms(1200));
 }
 
@@ -204,7 +204,8 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
 }
 
 // An answer (A11) clears all failures, also the excused failures, which do not
-// count towards exhaustion (B2). An excuse must not remain for later failures.
+// count towards exhaustion (B2). A cleared failure must not leave an excuse for
+// a later failure.
 TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
@@ -350,8 +351,8 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
     MachineDriver d(policy);
     d.FailTimes(before);
     d.At(S(1000)).Hold(S(3600));
-    // The token has expired by the wall clock. But it is still young, because
-    // BootTime decides that.
+    // The token has expired by the wall clock. But the token is still young by
+    // BootTime, which decides whether a token is young.
     d.wall_step = absl::Hours(2);
     d.At(S(1001)).ReadAndStart();
     d.Fail();

@@ -18,8 +18,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest cooldown if the policy sets neither `background_cooldown` nor a
-// longer `min_interval`.
+// The longest cooldown. Exceptions: the policy sets `background_cooldown`, or
+// sets a longer `min_interval`.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains
@@ -36,7 +36,7 @@ absl::Duration Cooldown(const RefreshPolicy& policy,
 }  // namespace
 
 // The range from which the wait is drawn ends at `max`. If a drawn value were
-// cut to `max` instead, many clients would wait for exactly that long.
+// cut to `max` instead, many clients would wait for exactly `max`.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter) {
   const RetryPolicy& retry = policy.retry;

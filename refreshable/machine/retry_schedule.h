@@ -24,10 +24,9 @@ namespace internal {
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter);
 
-// The failures in a row, and the waits that follow from them and from the
-// policy: the minimum interval between attempts, the backoff, a Retry-After,
-// the probe interval once the failures are too many, and the cooldown of
-// background attempts.
+// The failures in a row, and the waits before the next attempt: the minimum
+// interval between attempts, the backoff, a Retry-After, the probe interval
+// after too many failures, and the cooldown of background attempts.
 //
 // A RetrySchedule knows no clock, no thread and no token; moments are passed
 // in. All calls must pass the same policy.
@@ -60,7 +59,7 @@ class RetrySchedule {
                      absl::Duration usable_for);
 
   // Called when a token is about to be published. Remembers the failures,
-  // because they count again if the token is invalidated while it is young.
+  // because these failures count again if the token is invalidated while young.
   // Must be called before OnAnswer, which clears the failures.
   void OnPublish();
 
@@ -83,11 +82,11 @@ class RetrySchedule {
   // Forgets the failures and the waits after them.
   void OnReset();
 
-  // Called in the child of a fork(). If no attempt is running, `start_before`
-  // must be nullopt. A running attempt belongs to the parent and counts as not
-  // started, so `start_before` must be the start of the attempt before the
-  // running attempt. Exempts the next attempt from the minimum interval between
-  // two starts.
+  // Called in the child of a fork(). Exempts the next attempt from the minimum
+  // interval between two starts. If an attempt is running, it belongs to the
+  // parent and counts as not started: `start_before` must be the start of the
+  // attempt before the running attempt. Otherwise `start_before` must be
+  // nullopt.
   void OnFork(std::optional<BootTime> start_before);
 
   // Draws the backoff and the wait before a probe anew, if `failures()` > 0.
@@ -104,11 +103,11 @@ class RetrySchedule {
     return since_ != nullptr ? since_->last_cause : absl::OkStatus();
   }
 
-  // Whether the failures in a row, without the excused ones, have reached
-  // `max_consecutive_failures`. A failure is *excused* if the server asked for
-  // a wait so short that the next attempt may start before the backoff ends.
-  // While this is true and no usable token is held, attempts are probes or, if
-  // `on_exhausted` says so, no attempt is made.
+  // A failure is *excused* if the server asked for a wait so short that the
+  // next attempt may start before the backoff ends. Returns whether the number
+  // of failures in a row, not counting excused failures, has reached
+  // `max_consecutive_failures`. If so, and if no usable token is held, then
+  // attempts are probes, or no attempt is made if `on_exhausted` is kFatal.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -123,9 +122,9 @@ class RetrySchedule {
     return since_ != nullptr && now < since_->rejection_retry_after;
   }
 
-  // The end of the cooldown. While the token is usable, no background attempt
-  // may start before this, even if NextStart permits it. Exception: an attempt
-  // that a rejection starts.
+  // The end of the cooldown. While the token is usable, a background attempt
+  // may not start before this time, even if NextStart permits it. Exception: an
+  // attempt that a rejection starts.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();

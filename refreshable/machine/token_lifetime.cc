@@ -31,8 +31,8 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
     // A hint before or shortly after a quarter of the token's life is moved
-    // later. Otherwise clients with the same hint would gather at that quarter,
-    // because the jitter below makes no token stale before it.
+    // later. Otherwise clients with the same hint would gather at that quarter:
+    // the jitter below makes no token stale before that quarter.
     const absl::Duration quarter = lifetime / 4;
     fresh_for =
         std::max(left.refresh_in, std::min(quarter + lifetime * policy.jitter,

@@ -15,19 +15,19 @@
 namespace refreshable {
 namespace internal {
 
-// How long a token lives, and the source's hint of when to replace it
+// How long a token lives, and the source's hint of when to replace the token
 // (`Expiry::WithRefreshIn`). Both count from the present moment. `refresh_in`
-// may be zero or less if the answer took long. It is infinite if there is no
-// hint.
+// is infinite if there is no hint. It may be zero or less if the answer took
+// long.
 struct LifetimeLeft {
   absl::Duration lifetime;
   absl::Duration refresh_in = absl::InfiniteDuration();
 };
 
 // The lifetime of one token. A token becomes stale, stops being usable, and
-// expires, in this order. A token *ends* when it can no longer be served even
-// while refreshes fail (see `end`). Each of these moments is on both clocks. A
-// token is *young* for some time after it came from a source.
+// expires, in this order. While refreshes fail, a token may be served until it
+// *ends* (see `end`). Each of these moments is on both clocks. A token is
+// *young* for some time after it came from a source.
 //
 // A TokenLifetime knows no clock and no thread; moments are passed in. The
 // default value is the lifetime of a token that never becomes stale and is not
@@ -81,7 +81,8 @@ class TokenLifetime {
   }
 
   DualDeadline expiry_;
-  // How long before its expiry the token becomes stale, and stops being usable.
+  // How long before its expiry the token becomes stale (`stale_for_`) and stops
+  // being usable (`unusable_for_`).
   absl::Duration stale_for_;
   absl::Duration unusable_for_;
   // The jitter makes the token stale earlier, by `max_stale_jitter_ * drawn_`.

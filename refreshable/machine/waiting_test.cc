@@ -127,7 +127,7 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
     d.Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + S(32));
     // The next answer comes 55 s after the start of its attempt, when 5 s of
-    // the computed wait are left.
+    // the computed wait (60 s) are left.
     d.At(d.next_start()).ReadAndStart();
     d.At(d.t + S(55)).Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + std::max(cap, S(5)));

@@ -35,7 +35,6 @@ bool IsMissing(const AnswerField& field) {
   return field.kind == Kind::kAbsent || field.kind == Kind::kNull;
 }
 
-// Returns the text of `field` if it is a string; otherwise "".
 absl::string_view Text(const AnswerField& field) {
   return field.kind == Kind::kString ? field.text.reveal()
                                      : absl::string_view();
@@ -125,8 +124,8 @@ absl::Duration Cut(absl::Duration lifetime) {
 
 // Parses a date as Azure App Service writes it: "6/19/2019 11:42:01 PM +00:00"
 // on Windows, "06/19/2019 23:42:01 +00:00" on Linux. Returns nullopt if `text`
-// is no such date. AM and PM are ignored if the hour is 0 or more than 12,
-// because some versions send them with an hour of the 24-hour clock.
+// is no such date. Ignores AM and PM if the hour is 0 or more than 12, because
+// some versions of Azure send AM or PM with an hour of the 24-hour clock.
 std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
   if (parts.size() < 2 || parts.size() > 4) return std::nullopt;

@@ -90,14 +90,14 @@ struct AnswerFields {
   AnswerField scope;
   AnswerField error;
 
-  // Sets the member called `name`. Does nothing if there is no such member, so
-  // a reader may pass every member that it finds.
+  // Sets the field of this struct that is called `name`. Does nothing if there
+  // is no such field, so a reader may pass every member of the JSON object.
   void Set(absl::string_view name, AnswerField field);
 };
 
 // A function that parses the body of an answer. It returns the members of the
 // JSON object, or any error if the body is not a JSON object. This library
-// shows that error nowhere, because parsers often quote what they read, and the
+// never shows that error, because parsers often quote what they read, and the
 // body has secrets. The function must be thread-safe, must not throw, and
 // should not block.
 using AnswerReader =
@@ -118,7 +118,7 @@ struct TokenAnswer {
 };
 
 struct AnswerOptions {
-  // How long a token is valid if the server does not say. Positive. If unset,
+  // How long a token is valid if the answer does not say. Positive. If unset,
   // such a token never expires: it is refreshed only if it is rejected or
   // withdrawn.
   std::optional<absl::Duration> default_lifetime;
@@ -163,8 +163,8 @@ struct AnswerOptions {
 //     that RFC 6749 does not permit (appendix A.12); a token_type that is not
 //     accepted; an expiry that cannot be read.
 //
-// Of what the server sent, messages contain at most the HTTP status, and the
-// `error` if HttpErrorToStatus shows it. Thread-safe. Never blocks.
+// Messages contain nothing that the server sent, except the HTTP status and an
+// `error` that HttpErrorToStatus shows. Thread-safe. Never blocks.
 absl::StatusOr<TokenAnswer> InterpretAnswer(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     const AnswerOptions& options);

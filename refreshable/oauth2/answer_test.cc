@@ -214,7 +214,7 @@ std::vector<Oddity> Oddities() {
       Says("201", 201, {{"access_token", String(kToken)}}, Never()),
       Says("206", 206, {{"access_token", String(kToken)}}, Never()),
       Unread("204", 204, "", Transient(204, "is empty")),
-      // Bodies that cannot be read, and one that is just short enough.
+      // Bodies that cannot be read, and a body that is just short enough.
       Unread("HTML", 200, "\n <!DOCTYPE html>hunter2",
              Transient(200, "is HTML or XML, not a JSON object")),
       Unread("text", 200, "OK hunter2", Transient(200, "is not a JSON object")),
@@ -391,7 +391,7 @@ TEST(AnswerTest, Options) {
 }
 
 // The wall clock of the client is a year behind. The lifetime must still be
-// right, because it is counted from the Date header.
+// right, because the lifetime counts from the Date header.
 TEST(AnswerTest, ADateHeaderServesAClientWhoseClockIsWrong) {
   const Oddity oddity =
       Ends("", Number("1767229200"), Never(), {{"Date", kDate}});

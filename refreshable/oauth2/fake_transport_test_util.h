@@ -69,7 +69,7 @@ class FakeTransport final : public Transport {
   struct Call {
     TokenRequest request;
     SendOptions options;
-    Done done;  // Null once it has been called or destroyed.
+    Done done;  // Null after it has been called or destroyed.
 
     std::string body() const { return std::string(request.body.reveal()); }
   };
@@ -149,7 +149,6 @@ struct FetchCall {
   std::optional<absl::StatusOr<Credential<std::string>>> answer;
   std::function<void()> on_answer;  // Called before `answer` is set.
 
-  // Returns the token, the status, or "no answer".
   std::string result() const {
     if (!answer.has_value()) return "no answer";
     return answer->ok() ? (*answer)->token : answer->status().ToString();
@@ -173,7 +172,6 @@ inline std::shared_ptr<FetchCall> Fetch(
   return call;
 }
 
-// Returns valid options of a source that uses `transport`.
 inline SourceOptions OptionsFor(std::shared_ptr<Transport> transport) {
   SourceOptions options;
   options.endpoint.url = "https://idp.example/token";

@@ -16,31 +16,32 @@
 namespace refreshable {
 namespace oauth2 {
 
-// A store that is one file, which contains the bytes of the token and nothing
-// else. (One line break at the end is ignored.) Only one program at a time may
-// refresh with a file: two programs would present the same token, which a
-// server may punish by ending the login. Another program may store the token of
-// a new login in the file, or remove the file.
+// A store that keeps the token in one file. The file contains the bytes of the
+// token and nothing else. (`Load` ignores one line break at the end.) Only one
+// program at a time may refresh with a file: two programs would present the
+// same token, and the server may then end the login. Another program may store
+// the token of a new login in the file, or remove the file.
 //
-// `Store` writes a new file beside the old one, with mode 0600, flushes it to
-// the disk, renames it over the old one, and flushes the folder. If the program
-// crashes before the rename, or the disk is full, the old token is kept. A
-// crash may leave the new file behind. Its name is the name of the old file and
-// seven more characters. The folder must exist. If the path is a symbolic link,
-// the link is replaced, not the file it leads to.
+// `Store` writes a new file with mode 0600 in the folder of the old file,
+// flushes the new file to the disk, renames it over the old file, and flushes
+// the folder. If the program crashes before the rename, or the disk is full,
+// the old token is kept. A crash may leave the new file behind. The name of the
+// new file is the name of the old file and seven more characters. The folder
+// must exist. If the path is a symbolic link, the link is replaced, not the
+// file it leads to.
 //
 // Errors:
-//   - NOT_FOUND: `Load` finds no file, or an empty one.
+//   - NOT_FOUND: `Load` finds no file, or an empty file.
 //   - FAILED_PRECONDITION: `Load` finds something other than a regular file, a
-//     file with more than 64 KiB, or a file whose mode gives its group or
-//     others a permission.
+//     file with more than 64 KiB, or a file whose mode gives any permission to
+//     the group or to others.
 //   - INVALID_ARGUMENT: `Store` is given a token with more than 64 KiB.
 //   - UNIMPLEMENTED: the system is Windows.
 //   - The code of `absl::ErrnoToStatus`, if a call of the system fails.
 // No status contains a byte of a token.
 //
 // Thread-safe. Exception: two threads must not call `Store` at the same time.
-// (RefreshTokens sees to that.) Both methods block while the file system does.
+// (RefreshTokens never does so.) Both methods block while the file system does.
 class FileRefreshTokenStore final : public RefreshTokenStore {
  public:
   explicit FileRefreshTokenStore(std::string path);

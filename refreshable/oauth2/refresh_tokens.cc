@@ -40,8 +40,8 @@ absl::Status LoginNeeded(const absl::Status& cause, absl::string_view why) {
   return status;
 }
 
-// The right to call the store. One StoreCall exists at a time: the constructor
-// waits until there is no other.
+// The right to call the store. Only one StoreCall exists at a time: the
+// constructor waits until no other StoreCall exists.
 class RefreshTokens::StoreCall {
  public:
   explicit StoreCall(RefreshTokens* tokens) : tokens_(tokens) {
@@ -61,9 +61,9 @@ class RefreshTokens::StoreCall {
   RefreshTokens* const tokens_;
 };
 
-// As long as a Continuing exists, `continuing_` has an entry for the thread
-// that made it. ContinueAfterAnswer looks there to see whether its thread is
-// inside Continue.
+// While a Continuing exists, `continuing_` has an entry for the thread that
+// made the Continuing. ContinueAfterAnswer looks in `continuing_` to see
+// whether its thread is inside Continue.
 class RefreshTokens::Continuing {
  public:
   explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {
@@ -163,9 +163,9 @@ void RefreshTokens::Sweep() {
     waiters_.insert(waiters_.begin(), std::make_move_iterator(wanted.begin()),
                     std::make_move_iterator(wanted.end()));
   }
-  // A turn may have ended while `waiters_` was empty because of the swap above.
-  // Continue then found no attempt to give the next turn to, so it must run
-  // once more.
+  // While `waiters_` was empty because of the swap above, a turn may have
+  // ended. Continue then found no attempt for the next turn, so Continue must
+  // run once more.
   if (!wanted.empty()) Continue();
   for (auto& [waiter, status] : unwanted) waiter.granted(std::move(status));
 }

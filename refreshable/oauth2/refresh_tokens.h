@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshTokens: keeps a refresh token, which a server may replace each time it
-// is presented ("rotation", RFC 6749, section 6).
+// RefreshTokens: keeps a refresh token, which a server may replace each time
+// the token is presented ("rotation", RFC 6749, section 6).
 
 #ifndef REFRESHABLE_OAUTH2_REFRESH_TOKENS_H_
 #define REFRESHABLE_OAUTH2_REFRESH_TOKENS_H_
@@ -30,14 +30,14 @@ namespace refreshable {
 namespace oauth2 {
 
 // A place where a refresh token survives the end of the program: a file, a
-// keychain, a database. Implement it for your program, or use
+// keychain, a database. Implement this interface for your program, or use
 // FileRefreshTokenStore (file_refresh_token_store.h).
 //
 // A RefreshTokens calls its store on one thread at a time: a thread that
 // refreshes, a thread of the transport, or the thread that calls `Install`. A
 // method of the store may block, but not for long, because a refresh waits for
-// it. A method must not call the RefreshTokens, must not throw, and must put no
-// byte of a token into a status.
+// the method. A method must not call the RefreshTokens, must not throw, and
+// must put no byte of a token into a status.
 class RefreshTokenStore {
  public:
   virtual ~RefreshTokenStore() = default;
@@ -47,7 +47,7 @@ class RefreshTokenStore {
   virtual absl::StatusOr<Secret> Load() = 0;
 
   // Replaces the stored token. Atomic: whatever happens, `Load` returns either
-  // the old token or the new one. Once `Store` has returned OK, a crash must
+  // the old token or the new token. After `Store` has returned OK, a crash must
   // not lose the new token.
   virtual absl::Status Store(const Secret& refresh_token) = 0;
 };
@@ -59,51 +59,51 @@ class RefreshTokenStore {
 bool IsLoginNeeded(const absl::Status& status);
 
 // The refresh token of one login, shared by the program and the token sources
-// that present it. If a server replaces a refresh token whenever it is
+// that present the token. If a server replaces each refresh token that is
 // presented, two mistakes may end the login: losing the new token, and
-// presenting the old one again. Therefore:
+// presenting the old token again. Therefore:
 //
-//   - A new refresh token is stored before the access token that came with it
-//     is used. It is stored even if the answer comes after the attempt was
+//   - If an answer brings a new refresh token, that token is stored before the
+//     access token of the answer is used. It is stored even if the attempt was
 //     abandoned or its source was destroyed (see `CreateSource`).
 //   - Attempts present the token one after another. Each attempt waits, without
-//     blocking a thread, until the attempt before it has its answer or has
+//     blocking a thread, until the previous attempt has its answer or has
 //     failed. A request goes on even if the Refreshable abandons its attempt:
-//     the transport gives up on the answer only `Options::late_answer` after
-//     the end of the attempt's timeout.
+//     after the attempt's timeout, the transport waits for the answer for
+//     another `Options::late_answer`.
 //   - If an answer is lost, the server may have replaced the token.
 //     `Options::after_lost_answer` says whether the old token is presented
 //     again.
-//   - Before an attempt presents the token, it loads the token from the store.
+//   - Each attempt loads the token from the store before presenting the token.
 //     If another process has stored another token, the attempt presents that
 //     token. If the store is empty, a new login is needed.
 //
-// After the user has logged in again, call `Install` with the new refresh token
-// and then `Refreshable::Reset()`, or `Refreshable::Install()` with the new
-// access token. The user may also log in again in another process that has the
-// same store.
+// After the user has logged in again, call `Install` with the new refresh
+// token. Then call `Refreshable::Reset()`, or call `Refreshable::Install()`
+// with the new access token. The user may also log in again in another process
+// that has the same store.
 //
 // If a new token cannot be stored, it is kept in memory and used. The next
-// attempt tries to store the token again before it presents it. No token is
-// loaded until the token in memory has been stored. If an attempt cannot load
-// the token, it presents the token in memory. If there is no token in memory,
-// the attempt fails with the code of the store's status.
+// attempt tries again to store the token before presenting it. No token is
+// loaded while the token in memory has not been stored. If an attempt cannot
+// load the token, it presents the token in memory. If there is no token in
+// memory, the attempt fails with the code of the store's status.
 //
 // Thread-safe. After a fork(), the parent or the child may present the token,
 // but not both. The store and `on_store_failed` may be destroyed on a thread of
 // a transport.
 class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
  public:
-  // Whether a refresh token is presented again after an answer to it was lost.
-  // An answer is lost if the transport failed although the server may have
-  // received the request (see `NotSent`), or if a 2xx could not be read or had
-  // neither a token nor an error. An answer with any other HTTP status, such as
-  // 502, is not lost. The count of lost answers returns to zero when the server
-  // accepts a token, when `Install` is called, and when another token is loaded
-  // from the store.
+  // Whether a refresh token is presented again after an answer was lost. An
+  // answer is *lost* if the transport failed and the server may have received
+  // the request (see `NotSent` in transport.h). A 2xx answer is also lost if it
+  // could not be read, or had neither a token nor an error. An answer with any
+  // other HTTP status, such as 502, is not lost. The count of lost answers
+  // returns to zero when the server accepts a token, when `Install` is called,
+  // and when another token is loaded from the store.
   enum class AfterLostAnswer {
     // The token is presented again until a second answer is lost; then a new
-    // login is needed. If the server has replaced the token, it refuses the old
+    // login is needed. A server that has replaced the token refuses the old
     // token, and may end the login.
     kPresentOnceMore,
     // The token is never presented again: a new login is needed.
@@ -136,12 +136,12 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   RefreshTokens& operator=(const RefreshTokens&) = delete;
   ~RefreshTokens();
 
-  // Stores the refresh token of a new login. Later attempts present it. An
-  // attempt whose turn has begun still presents the old token. The refresh
-  // token in the answer to that attempt is ignored, but the access token is
-  // used. Returns INVALID_ARGUMENT if `refresh_token` is empty; otherwise the
-  // status of the store, or OK if there is none. The new token is used even if
-  // the store has failed. Blocks while the store does.
+  // Stores the refresh token of a new login. Later attempts present this token.
+  // An attempt that has been given the old token may still present it. Of the
+  // answer to that attempt, the access token is used, and the refresh token is
+  // ignored. Returns INVALID_ARGUMENT if `refresh_token` is empty; otherwise
+  // the status of the store, or OK if there is no store. The new token is used
+  // even if the store has failed. Blocks while the store does.
   absl::Status Install(Secret refresh_token);
 
   // The rest of this class is for token sources (source.h).
@@ -149,9 +149,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // The permission to present the token. One attempt at a time has a turn.
   // Exception: after `Install` has been called, a new turn may begin before an
   // older turn has ended. An attempt ends its turn with End or EndNotSent; if
-  // it does not, the destructor ends the turn. The answer then counts as lost
-  // if WillPresent was called; otherwise the token counts as not presented.
-  // Move-only.
+  // it does not, the destructor ends the turn. In that case, the answer counts
+  // as lost if WillPresent was called; otherwise the token counts as not
+  // presented. Move-only.
   class Turn {
    public:
     Turn(Turn&& other) noexcept = default;
@@ -161,10 +161,11 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     const Secret& token() const { return token_; }
     // Must be called before the token is given to a transport.
     void WillPresent() { presented_ = true; }
+    // End and EndNotSent do nothing if the turn has ended already, or if
+    // `Install` has been called since the turn began.
+
     // Ends the turn. `answer` is what the server's answer means for the refresh
-    // token. If `answer` has a new refresh token, End stores that token. End
-    // and EndNotSent do nothing if the turn has ended already, or if `Install`
-    // has been called since the turn began.
+    // token. If `answer` has a new refresh token, End stores that token.
     void End(PresentedToken answer);
     // Ends the turn of an attempt whose token the server has certainly not
     // received.
@@ -184,15 +185,15 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // Waits for a turn without blocking, and then calls `granted` with the turn,
   // inside Await or later on any thread. If there is no token that may be
   // presented, calls `granted` with an error instead. `wanted` must return OK
-  // as long as the attempt should go on. It is called when the turn comes, in
-  // Sweep, and in every Await of another attempt. If `wanted` returns an error,
-  // the wait ends, and `granted` gets that error. Both functions are called
-  // without a lock.
+  // as long as the attempt should go on. `wanted` is called when the turn
+  // comes, in Sweep, and in every Await of another attempt. If `wanted` returns
+  // an error, the wait ends, and `granted` gets that error. Both functions are
+  // called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
-  // Gives turns to the attempts that wait. Every attempt whose turn has ended
-  // must call this function after it has passed on its access token or its
-  // failure.
+  // Gives turns to the attempts that wait. After an attempt has ended its turn
+  // and has passed on its access token or its failure, it must call this
+  // function.
   void ContinueAfterAnswer();
   // Ends the waiting attempts whose `wanted` returns a status that is not OK.
   void Sweep();
@@ -234,7 +235,7 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // have. `stored_version_` is the version of the token that was stored last.
   uint64_t version_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t stored_version_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status load_status_ ABSL_GUARDED_BY(mu_);  // What the last Load got.
+  absl::Status load_status_ ABSL_GUARDED_BY(mu_);  // Of the last Load.
   int lost_answers_ ABSL_GUARDED_BY(mu_) = 0;
 };
 

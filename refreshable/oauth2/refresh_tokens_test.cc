@@ -256,8 +256,8 @@ TEST_F(RefreshTokensTest, ATokenThatIsRefusedNeedsANewLogin) {
   EXPECT_EQ(GetHttpStatus(status), 400);
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(401, "error=invalid_client"))));
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(503, "error=invalid_grant"))));
-  // Attempts still present a token that was refused, since the server may have
-  // been wrong.
+  // Attempts still present a token that was refused, because the server may
+  // have been wrong.
   EXPECT_TRUE(Attempt(Rotated(1)).ok());
 }
 
@@ -360,7 +360,7 @@ TEST_F(LateAnswerTest, F6ALateTokenIsUsedAndTheAttemptThatWaitedNeverPresents) {
   token_->GetAsync(absl::InfiniteDuration(), [](auto) {});
   executor_.RunUntilIdle();
   // The first attempt is abandoned. The second attempt waits until the server
-  // has answered the first.
+  // has answered the first attempt.
   executor_.AdvanceBy(absl::Seconds(35));
   EXPECT_EQ(sent(), 1u);
   transport_->End(0, Rotated(1));
@@ -396,7 +396,7 @@ TEST_F(LateAnswerTest, F2ADiscardedAnswerBringsTheNextRefreshToken) {
   ASSERT_EQ(sent(), 2u);
   token_->Invalidate(lease->generation());
   executor_.RunUntilIdle();
-  EXPECT_EQ(sent(), 2u);  // The attempt that replaces the abandoned one waits.
+  EXPECT_EQ(sent(), 2u);  // The next attempt waits.
   // The Refreshable discards the access token of this answer. But the refresh
   // token must be stored and presented.
   transport_->End(1, Rotated(2));

@@ -179,7 +179,7 @@ absl::Status ValidateHeaders(const Fields& headers) {
   for (size_t i = 0; i < headers.size(); ++i) {
     const std::string& name = headers[i].first;
     // The message does not show a name that is not valid: the user may have
-    // confused it with the value, which may be a secret.
+    // swapped the name and the value, which may be a secret.
     if (!IsHeaderName(name))
       return Invalid("the name of a header is not valid");
     if (!IsHeaderValue(headers[i].second.reveal())) {
@@ -360,7 +360,7 @@ absl::Status ValidateClient(const ClientAuthentication& client) {
     case Method::kPublic:
     case Method::kBasic:
     case Method::kPost:
-      // The secret may be empty. kBasic and kPost send it all the same.
+      // The secret may be empty. kBasic and kPost send an empty secret too.
       if (client.client_id.empty()) return Invalid("the client id is empty");
       break;
     case Method::kAssertion:

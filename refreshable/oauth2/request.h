@@ -47,7 +47,7 @@ struct ClientAuthentication {
     kPublic,     // The form has `client_id`.
     kBasic,      // A header has the id and the secret (HTTP Basic).
     kPost,       // The form has `client_id` and `client_secret`.
-    kAssertion,  // The form has a signed assertion, and `client_id` if any.
+    kAssertion,  // The form has a signed assertion, and `client_id` if not "".
   };
   Method method = Method::kNone;
   std::string client_id;
@@ -55,9 +55,9 @@ struct ClientAuthentication {
   std::string assertion_type;  // Only for kAssertion.
 };
 
-// Returns kBasic with an id and a secret. Before they are encoded as HTTP
-// Basic, both are form-encoded (RFC 6749, section 2.3.1), which changes every
-// byte except letters, digits, "-", ".", "_" and "*".
+// Returns kBasic with an id and a secret. A request form-encodes both before
+// encoding them as HTTP Basic (RFC 6749, section 2.3.1). The form encoding
+// changes every byte except letters, digits, "-", ".", "_" and "*".
 ClientAuthentication BasicAuthentication(std::string client_id, Secret secret);
 
 // Returns kPost with an id and a secret. Use it for servers that do not
@@ -69,7 +69,7 @@ ClientAuthentication PublicClient(std::string client_id);
 
 // Returns kAssertion with an assertion that the client has signed (RFC 7523,
 // section 2.2: "private_key_jwt" and "client_secret_jwt"). If `client_id` is
-// empty, requests do not have it, and the server must find the id in the
+// empty, requests have no `client_id`, and the server must find the id in the
 // assertion.
 ClientAuthentication AssertionAuthentication(
     std::string client_id, Secret assertion,
@@ -87,10 +87,10 @@ struct Endpoint {
   // The scopes, separated by spaces. If empty, the server chooses.
   std::string scope;
   // Further parameters of the form, such as "audience" and "resource". A name
-  // may occur several times. It must not be the name of a parameter that this
+  // may occur several times. No name may be that of a parameter that this
   // library sends itself.
   Fields parameters;
-  // Further header fields. A name must occur only once. It must not be Accept,
+  // Further header fields. No name may occur twice. No name may be Accept,
   // Authorization, Connection, Content-Length, Content-Type, Host or
   // Transfer-Encoding, which this library or the HTTP client sends.
   Fields headers;
@@ -105,11 +105,11 @@ struct ExchangeTokens {
   std::string requested_token_type;  // If empty, the server chooses.
 };
 
-// The next four functions return the request of one grant each. They return
+// Each of the next four functions returns the request of one grant. It returns
 // INVALID_ARGUMENT if `endpoint` or `client` is not valid, or if a token, an
 // assertion or a type is empty. (ExchangeTokens says which of its members may
 // be empty.) The message says what is wrong, and contains no value.
-// Thread-safe; they never block.
+// Thread-safe. Never blocks.
 
 // The client credentials grant: RFC 6749, section 4.4. Also returns
 // INVALID_ARGUMENT if the method of `client` is kNone or kPublic.
@@ -131,8 +131,8 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
     const Endpoint& endpoint, const ClientAuthentication& client,
     const ExchangeTokens& tokens);
 
-// Return INVALID_ARGUMENT if none of the four functions above accepts this
-// `endpoint` or `client`; otherwise OK.
+// Return OK if at least one of the four functions above accepts `endpoint` or
+// `client`; otherwise INVALID_ARGUMENT.
 absl::Status ValidateEndpoint(const Endpoint& endpoint);
 absl::Status ValidateClient(const ClientAuthentication& client);
 

@@ -30,7 +30,6 @@ Endpoint At(std::string url) {
 
 ClientAuthentication Basic() { return BasicAuthentication("me", Secret("s")); }
 
-// Returns the body of the request, or the text of the status.
 std::string BodyOf(const absl::StatusOr<TokenRequest>& request) {
   if (!request.ok()) return request.status().ToString();
   return std::string(request->body.reveal());

@@ -26,9 +26,9 @@ namespace {
 
 using Fate = PresentedToken::Fate;
 
-// The transport, the suppliers and what else a request needs. A thread that is
-// inside a `done` must not destroy a Config, because the destructor of a
-// transport or of a supplier's source may join that thread.
+// What the source needs for a request. A thread that is inside a `done` must
+// not destroy a Config, because the destructor of a transport or of a
+// supplier's source may join that thread.
 struct Config {
   Endpoint endpoint;
   ClientAuthentication client;
@@ -101,7 +101,6 @@ class Loan {
   const Config* const config_;
 };
 
-// One call of the source.
 struct Attempt {
   Attempt(const FetchContext& c, SecretSource::Done d)
       : context(c), done(std::move(d)) {}

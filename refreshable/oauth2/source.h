@@ -30,9 +30,9 @@ namespace refreshable {
 namespace oauth2 {
 
 // A function or a token source that supplies a token for each request of
-// another source: a signed assertion, or a token of an exchange. It is asked at
-// most once for each attempt, with the context of the attempt, and should
-// answer within `context.timeout()`. A value that is cheap to copy. A
+// another source: a signed assertion, or a token for a token exchange. It is
+// asked at most once for each attempt, with the context of the attempt, and
+// should answer within `context.timeout()`. A value that is cheap to copy. A
 // default-constructed TokenSupplier is null: it supplies no token.
 class TokenSupplier {
  public:
@@ -109,8 +109,8 @@ struct SourceOptions {
   // moment, the source lets go of the transport when that thread is done.
   std::shared_ptr<Transport> transport;
   AnswerReader reader;  // Required.
-  // If the grant is a TokenExchangeGrant, the source adds "N_A" to
-  // `token_types`, unless that list is empty.
+  // If the grant is a TokenExchangeGrant and `token_types` is not empty, the
+  // source adds "N_A" to `token_types`.
   AnswerOptions answer;
 };
 
@@ -121,10 +121,10 @@ struct SourceOptions {
 // Token is std::string, Secret, or any type with a constructor that takes an
 // absl::string_view.
 //
-// The source is thread-safe. `Fetch` blocks only if the transport, a supplier
-// or the refresh token store does. `Fetch` takes no lock. Exception: with a
-// RefreshTokenGrant, attempts present their refresh token one after another
-// (see `RefreshTokens`).
+// The source is thread-safe. `Fetch` blocks only while the transport, a
+// supplier or the refresh token store blocks. `Fetch` takes no lock. Exception:
+// with a RefreshTokenGrant, attempts present their refresh token one after
+// another (see `RefreshTokens`).
 //
 // If the source is destroyed, attempts that have not begun to send their
 // requests fail with CANCELLED or with the error of a supplier. Requests that

@@ -125,10 +125,10 @@ class RefreshTokenRig final : public ClientCredentialsRig {
     options.grant = RefreshTokenGrant{tokens};
     return *CreateSource(std::move(options));
   }
-  // Returns false, so that the suite runs no test with a server that hangs. In
-  // those tests, several requests hang at the same time, or a call ends when it
-  // is cancelled or times out. But attempts with a refresh token present it one
-  // after another, and each attempt waits for its answer.
+  // Returns false, so that the suite runs no test with a server that hangs.
+  // Those tests need several requests that hang at the same time, or a call
+  // that ends when it is cancelled or times out. Attempts with a refresh token
+  // do neither: they send one request at a time, and wait for its answer.
   bool Stall() override { return false; }
 };
 

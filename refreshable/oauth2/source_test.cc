@@ -401,8 +401,8 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
 }
 
 // While the transport sends a request, it also starts the next attempt, which
-// must wait. One thread makes all attempts. The calls of the transport must not
-// nest, or a long queue would overflow the stack.
+// must wait for its turn. One thread makes all attempts. If the calls of the
+// transport were nested, a long queue would overflow the stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

@@ -34,10 +34,10 @@ struct SendOptions {
   size_t max_body_bytes = kDefaultMaxBodyBytes;
   // A function that returns true if nobody waits for the answer any longer. The
   // transport may then close the connection. The function is never null, is
-  // thread-safe and does not block. The transport must not call it after it has
-  // called `done`. If the request presents a refresh token, the function always
-  // returns false, because the answer may bring a new refresh token even if
-  // nobody waits for the access token.
+  // thread-safe and does not block. The transport must not call it after
+  // calling `done`. If the request presents a refresh token, the function
+  // always returns false, because the answer may bring a new refresh token even
+  // if nobody waits for the access token.
   std::function<bool()> cancelled = [] { return false; };
 };
 
@@ -49,8 +49,8 @@ struct SendOptions {
 //     the request.
 //   - It verifies the server's certificate and host name (https).
 //   - It does not follow redirects: a 3xx is an answer like any other.
-//   - It passes every answer that has an HTTP status to `done`, even a 500. It
-//     passes an absl::Status only if there was no such answer. The code of the
+//   - It passes every answer that has an HTTP status to `done`, even a 500. If
+//     no such answer came, it passes an absl::Status. The code of the
 //     absl::Status says whether a retry may help: UNAVAILABLE (no connection,
 //     no answer, a connection that broke), DEADLINE_EXCEEDED (the timeout),
 //     CANCELLED, or FAILED_PRECONDITION if only a change of the configuration
@@ -74,8 +74,8 @@ struct SendOptions {
 // every outstanding request, by calling or destroying the request's `done`. A
 // token source never destroys a transport on a thread that is inside a `done`,
 // so the destructor may join the transport's own threads. Exception: the
-// program destroys the source on such a thread. After the destructor has
-// returned, no `done` may be called.
+// program destroys the source on a thread that is inside a `done`. After the
+// destructor has returned, no `done` may be called.
 class Transport {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)>;
@@ -100,10 +100,10 @@ std::shared_ptr<Transport> BlockingTransport(
                                              const SendOptions&)>
         function);
 
-// Returns `status` with a mark: the server has certainly not received the
+// Returns `status` with a mark that the server has certainly not received the
 // request, for example because there was no connection (no address, refused, no
-// TLS). If the request presents a refresh token and the mark is missing, the
-// answer counts as lost, because the server may have replaced the token (see
+// TLS). If a request that presents a refresh token fails without this mark, the
+// answer counts as lost: the server may have replaced the token (see
 // `RefreshTokens`). Requires: !status.ok().
 absl::Status NotSent(absl::Status status);
 
