@@ -5,14 +5,14 @@
 //   bazel run -c opt //benchmarks:async_benchmark
 //
 // The first part measures four functions: `ThreadExecutor::Run`,
-// `CancellableRuns::Run`, `GetAsync` of a valid token, and `CallWithTokenAsync`
-// with a call that answers at once. The program calls each function 1,000 times
-// in a row, and then waits until all callbacks have run. It prints two figures
-// per callback, in nanoseconds: the elapsed time and the CPU time of the
-// process. Both are medians over 301 rounds. It also prints the ratio of each
-// figure to that figure of a floor. The floor is `ThreadExecutor::Run`, but for
-// `CallWithTokenAsync` it is `GetAsync`. The last line compares `GetAsync` with
-// `CancellableRuns::Run`.
+// `CancellableRuns::Run` (below), `GetAsync` of a valid token, and
+// `CallWithTokenAsync` with a call that answers at once. The program calls each
+// function 1,000 times in a row, and then waits until all callbacks have run.
+// It prints two times per callback, in nanoseconds: the elapsed time and the
+// CPU time of the process. Both are medians over 301 rounds. Two more columns
+// show each time divided by the floor's time. The floor is
+// `ThreadExecutor::Run`, but for `CallWithTokenAsync` it is `GetAsync`. In the
+// last row, `CancellableRuns::Run` is the floor of `GetAsync`.
 //
 // In the second part, 64 threads wait for a refresh. The program prints the
 // average number of context switches that a thread makes during its read. It
@@ -63,7 +63,7 @@ using Strings = refreshable::Refreshable<std::string>;
 constexpr int kCallbacks = 1000;
 constexpr int kRounds = 301;
 
-// The time and the CPU time of one callback, in nanoseconds.
+// The elapsed time and the CPU time of one callback, in nanoseconds.
 struct Cost {
   double ns = 0;
   double cpu_ns = 0;

@@ -9,8 +9,8 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// A pattern whose comment names an SDK reads std::chrono::system_clock. The
-// other patterns and the floor (`PointerAndTime`) read a cheaper clock,
+// A pattern whose comment names an SDK or gRPC reads std::chrono::system_clock.
+// The other patterns and the floor (`PointerAndTime`) read a cheaper clock,
 // time(2). All patterns are thread-safe. lock_free_baselines.h has further
 // patterns.
 
@@ -77,7 +77,7 @@ class PointerAndTime {
 };
 
 // One mutex, under which a reader checks the token and copies the string.
-// (google-cloud-cpp copies more: see MutexHeldDuringRefresh.)
+// (google-cloud-cpp does so, but copies more: see MutexHeldDuringRefresh.)
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";

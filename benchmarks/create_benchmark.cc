@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Measures the time to create a Refreshable, and the time to create and destroy
-// a Refreshable. The floor is std::make_shared of an object that is as large as
-// `TypedShell`, which a Refreshable allocates:
+// a Refreshable. The floor is std::make_shared of an object as large as the
+// `TypedShell` inside a Refreshable:
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 

@@ -10,8 +10,8 @@
 //   Refreshables on the same executor hang. `vs_alone` is the time divided by
 //   the time with 0 other Refreshables.
 // - OneTimerMore measures `RunAfter` and `Cancel` of one timer while 1,000 or
-//   1,000,000 timers are pending. The floor is `PriorityQueue`. `vs_floor` is
-//   the time divided by the floor's.
+//   1,000,000 timers are pending. The floor is `PriorityQueue` (below).
+//   `vs_floor` is the time divided by the floor's time.
 // - DueTogether lets 100,000 tokens on one executor become due for refresh at
 //   the same moment. It measures the time from the end of the first refresh to
 //   the end of the last refresh, divided by the number of tokens.
@@ -61,9 +61,9 @@ using refreshable::TimerId;
 using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// Returns `seconds` divided by the floor's time in `group`. If `is_floor` is
-// true, `seconds` becomes the floor's time. Requires: the floor is measured
-// first.
+// Returns `seconds` divided by the time of the group's floor. If `is_floor` is
+// true, `seconds` is the time of that floor. Requires: in each group, the floor
+// is measured first.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;
@@ -191,7 +191,8 @@ void DueTogether(benchmark::State& state) {
           none, SteadyClock::now().time_since_epoch().count());
       refreshed.DecrementCount();
     };
-    // The expiry is so late that all tokens are created before any becomes due.
+    // The expiry is late enough to create all tokens before the first of them
+    // becomes due.
     const absl::Time expiry =
         absl::Now() + absl::Seconds(tokens > 1000 ? 30 : 2);
     std::vector<std::unique_ptr<Strings>> all;

@@ -10,16 +10,17 @@
 // - Cancel: the time of one `Cancel` while 1,000,000 timers are pending,
 //   divided by the time of one `Cancel` while 1,000 timers are pending. The
 //   program cancels the oldest timers first, or timers at random. The floor is
-//   `Tasks`. `Cancel` of a ThreadExecutor takes logarithmic time: if there are
-//   a thousand times as many timers, it makes twice as many steps. Each step
-//   may miss the cache, as the floor does at random. So the limit for a
-//   ThreadExecutor is twice the floor's ratio at random.
+//   an array (`Tasks`). The limit for a ThreadExecutor is twice the floor's
+//   ratio for timers at random. The reason is that its `Cancel` takes
+//   logarithmic time: about 20 steps among 1,000,000 timers, and about 10 steps
+//   among 1,000 timers. Each step may miss the cache, as the floor's `Cancel`
+//   does for timers at random.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   In the first case, a timer refreshes each token. In the second case, no
-//   token is refreshed, so the tokens expire and are released. Two gates limit
-//   the CPU time per token: one relative to a trivial task of `Run`, and one
-//   relative to the floor (`Floor`). Three gates limit how late unrelated
-//   timers run, relative to a burst of 100 tokens.
+//   token is refreshed, so the tokens expire and are released. In each case,
+//   two gates limit the CPU time per token: one relative to a trivial task of
+//   `Run`, and one relative to the floor (the function `Floor`). Three gates
+//   limit how late unrelated timers run, relative to a burst of 100 tokens.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program measures
 // briefly and exits with 0, to check that it works.
@@ -189,8 +190,8 @@ std::map<Order, double> CancelRatios(const char* name, int most) {
   return ratios;
 }
 
-// Does what `Gate` does if `floor`, the floor's ratio, is at most `most`.
-// Otherwise prints "n/a" and the floor's ratio, and returns true.
+// If `floor`, the floor's ratio, is at most `most`, calls `Gate`. Otherwise
+// prints "n/a" and the floor's ratio, and returns true.
 bool GateBesideFloor(const std::string& what, double ratio, double floor,
                      double most) {
   if (floor <= most) return Gate(what.c_str(), ratio, most);
@@ -301,8 +302,8 @@ Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
   return outcome;
 }
 
-// Returns a time that should suffice to make `tokens` tokens. (If it does not,
-// `Measure` ends the program.)
+// Returns how long it should take at most to make `tokens` tokens. (If it takes
+// longer, `Measure` ends the program.)
 absl::Duration Lead(int tokens) {
   return absl::Seconds(1) + tokens * absl::Microseconds(30);
 }

@@ -20,7 +20,8 @@
 // third group for all reads together.
 //
 // In each group the floor comes first. `vs_floor` is the time per read divided
-// by the floor's. In the first group, that time is `join_ns` plus `told_ns`.
+// by the floor's time per read. In the first group, the time per read is
+// `join_ns` plus `told_ns`.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program only checks
 // that it works: each line of the second group makes a single refresh.
@@ -139,9 +140,9 @@ class BetweenAttempts : public OnThreads {
   }
 };
 
-// `Reset` and `Pump` call the method with their name if `pattern` has one, and
-// otherwise do nothing. The last argument must be 0. Because 0 is an int, the
-// overload that calls the method is preferred.
+// `Reset(pattern, 0)` calls `pattern.Reset()` if there is such a method, and
+// otherwise does nothing. `Pump` does the same with `pattern.Pump()`. Because 0
+// is an int, the overload that calls the method is preferred.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();
@@ -236,8 +237,8 @@ void ManyThreadsOneFlight(benchmark::State& state) {
       });
     }
     while (there < count) std::this_thread::yield();
-    // Gives all threads the time to block. Not every pattern could report that
-    // its threads have blocked.
+    // Gives all threads time to block. (Some patterns cannot report whether
+    // their threads have blocked.)
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();

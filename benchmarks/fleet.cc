@@ -8,8 +8,8 @@
 //
 // The clients of this library are RefreshMachines without threads. There are
 // also two kinds of hand-written clients, for comparison. The exit code is 1 if
-// the clients of this library exceed a limit of docs/failure.md, for any of the
-// seeds.
+// the clients of this library exceed a limit of docs/failure.md in any
+// simulation.
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
@@ -105,8 +105,8 @@ struct Day {
   // `waves[n]` has the calls of wave n (see `kWave`).
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
-  // For each client that healed: the seconds from the end of the event to the
-  // answer with its next token.
+  // For each client that healed: the seconds from the end of the event until
+  // the client received its next token.
   std::vector<double> healed_after;
   int too_soon = 0;  // Calls made earlier than a Retry-After permitted.
   // The number of clients that got more than one token within two minutes after
@@ -114,15 +114,14 @@ struct Day {
   int minted_twice = 0;
 };
 
-// The token endpoint, and the API that accepts its tokens, as one client sees
-// them.
+// The token endpoint and the API, as one client sees them.
 class Endpoint {
  public:
   Endpoint(const Scenario& scenario, Day& day)
       : scenario_(scenario), day_(day) {}
   ~Endpoint() { day_.minted_twice += minted_ > 1 ? 1 : 0; }
 
-  // Makes one call for a token. Returns OK if it succeeds.
+  // Simulates one call of the token endpoint. Returns OK if it issues a token.
   absl::Status Call(absl::Duration now) {
     const auto second = static_cast<int>(absl::ToInt64Seconds(now));
     ++day_.calls[second];
@@ -169,9 +168,10 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
     absl::Status status;
   };
   RefreshMachine machine(RefreshPolicy(), seed);
-  std::deque<Call> calls;   // Not answered yet.
-  absl::Duration minted;    // When the held token was issued.
-  absl::Duration check_at;  // Reads before it ask `machine` only after a 401.
+  std::deque<Call> calls;  // The calls that are not answered yet.
+  absl::Duration minted;   // When the held token was issued.
+  // A read before `check_at` asks `machine` only if the API answers 401.
+  absl::Duration check_at;
   absl::Duration wake_at = absl::InfiniteDuration();
   for (;;) {
     const absl::Duration answer_at = calls.empty()
@@ -303,8 +303,8 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// Returns the second at which the measurement of the peaks of all calls ends.
-// By then, all clients should have healed.
+// Returns the second of the day up to which the peaks of the calls are
+// measured. By then, all clients should have healed.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
 }

@@ -10,9 +10,10 @@
 // - the call of fork(), in the parent
 // - from the parent's return from fork() until the child reports that it has
 //   run the library's fork handlers
-// - the parent's first read of each instance after the fork, which does not
-//   write to the instance
-// - the parent's first call after the fork that takes the instance's lock
+// - the parent's first read of each instance after the fork (a read does not
+//   write to the instance)
+// - the parent's first call on each instance after the fork that takes the
+//   instance's lock
 //
 // The child lives until all these times have been measured. While the child
 // lives, the parent's first write to a page copies the page. These copies are

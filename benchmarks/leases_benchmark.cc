@@ -5,16 +5,20 @@
 //
 //   bazel run -c opt //benchmarks:leases_benchmark
 //
+// There are three kinds of reads:
+//
 // - "newest": the thread holds `held` leases, and takes and releases one more.
 // - "oldest": the thread holds `held` leases, takes one more, and releases the
 //   oldest.
 // - "all": the thread takes `held` leases, and then releases all of them.
 //
-// Each time is divided by the time of a read on a thread that holds no lease,
-// with the same number of threads. The printed ratio is the median over several
-// turns. The program also compares the library with `Rival`: publications
-// (first), reads of the kind "oldest", and the release of leases of a replaced
-// token.
+// The time of each kind is divided by the time of a read on a thread that holds
+// no lease, with the same number of threads. The printed ratio is the median
+// over several turns.
+//
+// The program also compares the library with a shared_ptr under a mutex
+// (`Rival`): publications, reads of the kind "oldest", and the release of
+// leases of a replaced token.
 //
 // The exit code is 1 if a target is missed. If its first argument is
 // --benchmark_min_time=VALUE, the program measures briefly and exits with 0, to
@@ -93,9 +97,9 @@ class Rival {
       std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
 };
 
-// `Newest`, `Oldest` and `All` make at least `reads` reads of the kind with
-// their name, with `held` leases (see the top of this file). They return the
-// nanoseconds per read. They call `ready` once, just before the measurement.
+// `Newest`, `Oldest` and `All` each make at least `reads` reads of one of the
+// three kinds (see the top of this file), and return the nanoseconds per read.
+// They call `ready` once, just before the measurement.
 
 template <typename Source>
 double Newest(Source& source, int held, int64_t reads,
@@ -333,9 +337,8 @@ double HeavyBarrier() {
   return NanosecondsSince(start);
 }
 
-// Prints three median times for each of four cases: of `Install`, of
-// membarrier(2) alone, and of a publication by the rival. The reader threads
-// read only from `ours`.
+// For each of four cases, prints the median time of `Install`, of membarrier(2)
+// alone, and of `Rival::Publish`. Nobody reads from the Rival.
 void Publications(bool short_form) {
   std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
               "barrier", "mutex");
@@ -395,9 +398,8 @@ int Main(bool short_form) {
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   });
-  // Publications are measured first, while there are few hazard slots, because
-  // each publication scans all slots. `Reads` holds many leases, so it adds
-  // slots.
+  // Publications are measured before reads. Each publication scans all hazard
+  // slots, and `Reads` adds slots because it holds many leases.
   Publications(short_form);
   Reads(short_form);
   std::printf(

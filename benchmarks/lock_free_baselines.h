@@ -8,8 +8,8 @@
 //                    thread that stops reading keeps an old token alive. Each
 //                    thread keeps the token of only one instance.
 //   RcuQuiescent     A thread may use a token only until the end of the read. A
-//                    publisher waits until each other thread that has ever read
-//                    reads again or ends.
+//                    publisher waits for all other threads that have made a
+//                    read, until each of them makes another read or ends.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
 //   HazardFence      A thread can use one token at a time. If a publisher finds
@@ -110,9 +110,9 @@ class ThreadLocalCopy {
   static constexpr char kName[] = "thread-local copy, version counter";
   explicit ThreadLocalCopy(std::string token) { Publish(std::move(token)); }
   void Publish(std::string token) {
-    // Versions are unique across all instances. All instances share one copy
-    // per thread. If two instances could have the same version, a thread could
-    // mistake one instance's token for the other's.
+    // No two instances ever have the same version. Each thread has only one
+    // copy for all instances. With equal versions, it could mistake one
+    // instance's token for another instance's token.
     static std::atomic<uint64_t> last_version{0};
     auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
     std::lock_guard<std::mutex> lock(mutex_);
@@ -152,8 +152,8 @@ class ThreadLocalCopy {
 };
 
 // The number of the current grace period, for both kinds of RCU below; never
-// zero. A publisher begins a new period, and waits until no reader uses a token
-// that the reader read in an earlier period.
+// zero. A publisher begins a new period, and waits until no thread uses a token
+// that it read in an earlier period.
 inline std::atomic<uint64_t> grace_period{1};
 
 // RCU in which a reader is quiescent (uses no token) after each read. A reader
@@ -172,8 +172,8 @@ class RcuQuiescent {
     const uint64_t target = ++grace_period;
     Thread* const mine = Threads::MineIfAny();
     // A thread takes the lock of `All` in its first read, before it loads
-    // `entry_`. So a thread that `All` does not return yet will load the new
-    // entry, and need not be waited for.
+    // `entry_`. So a thread that is not in the result of `All` will load the
+    // new entry, and need not be waited for.
     for (const Thread* thread : Threads::All()) {
       if (thread == mine) continue;
       while (thread->seen.load(std::memory_order_acquire) < target) {

@@ -6,9 +6,10 @@
 //
 // For each number of threads, prints the largest number of superseded tokens
 // that were alive at the same time, and the duration of the longest `Install`.
-// Nobody holds the superseded tokens, so those alive are not freed yet. Each
-// thread has its own Refreshable. All Refreshables share one hazard domain. The
-// exit code is 1 if the limit of docs/memory_model.md is exceeded.
+// No lease holds a superseded token, so a superseded token lives only until the
+// library frees it. Each thread has its own Refreshable. All Refreshables share
+// one hazard domain. The exit code is 1 if the limit of docs/memory_model.md is
+// exceeded.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program makes fewer
 // publications, to check that it works.

@@ -50,10 +50,9 @@ inline bool IsShortForm(int argc, char** argv) {
 // cycles.
 constexpr int kPlacements = 9;
 
-// With GCC and Clang, aligns the following code to 64 bytes, and then inserts
-// no-ops before it. The number of no-ops depends on `kPlacement`. With other
-// compilers, does nothing. Requires: the program is compiled with
-// -fno-align-loops.
+// With GCC and Clang, inserts `7 * kPlacement` no-ops, which begin at a
+// multiple of 64 bytes. They move the code that follows. With other compilers,
+// does nothing. Requires: the program is compiled with -fno-align-loops.
 template <int kPlacement>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
   static_assert(0 <= kPlacement && kPlacement < kPlacements, "");

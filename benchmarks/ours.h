@@ -108,8 +108,8 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // Makes the reads of one thread's loop. It holds a reference to the
-  // Refreshable, so that a read need not load `refreshable_` first.
+  // The object whose `Read` a loop calls. It holds a reference to the
+  // Refreshable, so that a read need not load the pointer in RefreshableRead.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}

@@ -58,8 +58,8 @@ template <typename Pattern>
 void Publish(benchmark::State& state) {
   // Touches the memory that the publications will use, and frees it again.
   // Otherwise the floor, which frees nothing, would need new pages from the
-  // system during the measurement. `behind` is allocated after this memory. So
-  // the heap cannot return the memory to the system.
+  // system during the measurement. `behind` is allocated after this memory, to
+  // keep the heap from returning the memory to the system.
   auto touched = std::make_unique<std::vector<std::string>>(
       2 * state.max_iterations, std::string(1024, 'x'));
   Pattern pattern(std::string(1024, 'x'));

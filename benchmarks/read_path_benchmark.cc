@@ -6,11 +6,11 @@
 //
 // The floor, the usual patterns and Refreshable are measured in one run. The
 // time of a read is the elapsed time divided by the number of reads of all
-// threads. `vs_floor` is this time divided by the floor's, with the same number
-// of threads and a token of the same length. The last benchmarks read tokens of
-// 64 bytes, 1 KiB and 64 KiB; `vs_64_bytes` is the time divided by the time
-// with 64 bytes. Compare only these ratios: times of two runs are not
-// comparable.
+// threads. `vs_floor` is this time divided by the floor's time, with the same
+// number of threads and a token of the same length. The last benchmarks read
+// tokens of 64 bytes, 1 KiB and 64 KiB. Their `vs_64_bytes` is the time divided
+// by the time with 64 bytes. Only the ratios of two runs can be compared, not
+// the times.
 
 #include <chrono>
 #include <cstddef>

@@ -13,9 +13,10 @@
 // or took much longer than in another repetition. (Two CPUs of a virtual
 // machine may be one core, or may share a core with another virtual machine.)
 // The program makes disturbed repetitions again, up to a limit. If some
-// repetitions are still disturbed, gates cannot be judged, and their lines say
-// why. But if the floor was steady with one thread, the gates with one thread
-// are judged.
+// repetitions are still disturbed, the gates with two threads cannot be judged.
+// The gates with one thread cannot be judged if the floor, with one thread,
+// took much longer in one repetition than in another. The line of a gate that
+// cannot be judged says why.
 //
 // Some gates demand a lead over the other patterns. On some processors, even
 // the floor does not have that lead. The gate is then printed as "n/a", with
@@ -56,9 +57,9 @@ struct Subject {
   // instances, so that the new instance has another address. Results must not
   // depend on the address of one instance.
   std::function<void()> renew;
-  // Makes reads on `threads` threads, in loops with this placement (see
-  // `kPlacements`). Returns the elapsed nanoseconds divided by the number of
-  // reads of all threads.
+  // Makes reads on `threads` threads. Returns the elapsed nanoseconds divided
+  // by the number of reads of all threads. `placement` says where the loop lies
+  // in memory (see `kPlacements`).
   std::function<double(int threads, int placement)> measure;
   // The nanoseconds per read: `ns[t]` has a value for each repetition with t
   // threads.
@@ -336,9 +337,10 @@ int Main(bool short_form) {
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
   // The subjects with an index of at least `kOthers` and less than
-  // `beyond_others` are the patterns that lock. Some gates demand a lead over
-  // these patterns. The subjects from `beyond_others` on are only printed: they
-  // free nothing, or have the drawbacks that lock_free_baselines.h lists.
+  // `beyond_others` (declared below) are the patterns that lock. Some gates
+  // demand a lead over these patterns. The subjects from `beyond_others` on are
+  // only printed: they free nothing, or have the drawbacks that
+  // lock_free_baselines.h lists.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
   std::vector<Subject> subjects;

@@ -20,7 +20,7 @@
 // The program takes 45 seconds. The exit code is 1 if Refreshable called the
 // endpoint more than once in a round that is shown. If its first argument is
 // --benchmark_min_time=VALUE, the program only checks that it works: all times
-// are a tenth, and there are eight threads and one round.
+// are divided by ten, and both tables use eight threads and one round.
 
 #include <algorithm>
 #include <atomic>
@@ -130,8 +130,8 @@ class MutexHeld {
 
 // A reader-writer lock. A thread that finds the token stale takes the lock as a
 // writer, checks the token again, and refreshes the token while it holds the
-// lock. The Azure SDK for C++ does so, and the AWS SDK for C++ if credentials
-// expire soon.
+// lock. The Azure SDK for C++ does so. The AWS SDK for C++ does so if
+// credentials expire soon.
 class TwiceChecked {
  public:
   static constexpr char kName[] = "shared_mutex held, checked twice";
@@ -179,8 +179,7 @@ class RefreshBehind {
     token = std::atomic_load(&token_);
     if (token->fresh()) return token->bytes;
     if (token->usable()) {
-      // Refreshes only the first stale token, because the program measures only
-      // one.
+      // Refreshes a stale token only once, which is enough for a measurement.
       if (!behind_.joinable()) {
         behind_ = std::thread([this] {
           absl::StatusOr<Token> next = endpoint_->Call();
@@ -276,9 +275,9 @@ class Ours {
     options.executor = &executor_;
     options.policy.jitter = 0;
     options.policy.expiry_margin = absl::ZeroDuration();
-    // A token is stale if less of its life is left than `stale_window`, but not
-    // in the first quarter of its life. So a token that lives for up to an hour
-    // becomes stale after a quarter of its life.
+    // A token becomes stale `stale_window` before its expiry, but not before a
+    // quarter of its life has passed. So each token here becomes stale after a
+    // quarter of its life.
     options.policy.stale_window = absl::Hours(1);
     auto created = Refreshable::Create(
         refreshable::BlockingSource<std::string>(
@@ -356,7 +355,7 @@ Outcome ReadDuringRefresh(const Times& times, bool has_token) {
       endpoint.calls()};
 }
 
-// Reads once from each of many threads, while there is no token and the
+// Makes one read on each of many threads, while there is no token and the
 // endpoint fails. `longest_ms` in the result is the time until the last thread
 // has got the error.
 template <typename Pattern>

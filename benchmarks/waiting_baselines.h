@@ -44,7 +44,7 @@ class Endpoint {
  public:
   using Done = std::function<void(const absl::Status&)>;
 
-  // Calls `done` with the error once the call has failed.
+  // Calls `done` with the error when the call fails. Does not block.
   void Call(Done done) {
     ++calls_;
     {
@@ -56,7 +56,7 @@ class Endpoint {
     }
     done(Failure());
   }
-  // Returns the error once the call has failed.
+  // Blocks until the call fails, and returns the error.
   absl::Status BlockingCall() {
     ++calls_;
     std::unique_lock<std::mutex> lock(mutex_);

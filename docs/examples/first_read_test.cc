@@ -79,9 +79,9 @@ int CallApi(const std::string& token) {
 TEST(FirstReadTest, ARejectedTokenStaysInServiceForOtherCalls) {
   ApiClient client;
   ASSERT_TRUE(client.Start().ok());
-  // Another token may be fetched only a second after the start of the first
-  // attempt. Until then the first read of each `Call` returns the same token,
-  // and the second read fails.
+  // No second token may be fetched within a second of the start of the first
+  // attempt. So the first read of each `Call` returns the same token, and the
+  // second read fails.
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_EQ(sent, std::vector<std::string>(2, "opaque-token"));

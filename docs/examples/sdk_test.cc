@@ -33,7 +33,7 @@ TEST(SdkTest, WaitsAsLongAsTheServerAsksAndReplacesARejectedToken) {
   EXPECT_EQ(token->Get()->token(), "t1");
   executor.AdvanceBy(absl::Minutes(10));  // "t1" has expired.
 
-  // The token endpoint is busy twice, and asks for 7 s each time.
+  // The token endpoint is busy twice, and asks for a wait of 7 s each time.
   absl::Status busy = absl::UnavailableError("HTTP status 503");
   refreshable::SetRetryAfter(absl::Seconds(7), busy);
   source.Answer(busy);

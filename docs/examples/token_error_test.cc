@@ -29,7 +29,7 @@ struct Response {
   std::string body;
 };
 
-// Returns whether this is a 401 or 403 with a JSON body whose "error" is
+// Returns whether `response` is a 401 or 403 with a JSON body whose "error" is
 // EXPIRED_TOKEN or INVALID_TOKEN.
 bool IsRejected(const Response& response) {
   if (response.body.size() > refreshable::kMaxErrorBodyBytes) return false;

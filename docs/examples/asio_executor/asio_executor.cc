@@ -33,8 +33,8 @@ using refreshable::SystemClock;
 using refreshable::TimerId;
 
 // The longest wait for Asio's timer before the clock is read again. On many
-// systems Asio's timer does not count the time for which the computer is
-// suspended, so only reading the clock shows that such time has passed.
+// systems Asio's timer stands still while the computer is suspended, but the
+// clock goes on.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 BootTime Now() { return SystemClock::Get().Now().boot; }

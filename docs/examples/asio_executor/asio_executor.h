@@ -25,20 +25,20 @@ namespace refreshable_examples {
 //                         loop.get_executor());
 //
 // There are three contexts because a source that waits for its server must not
-// delay callbacks, and sources and callbacks must not delay timers. Two
-// contexts may be the same context only if the tasks of both never block.
+// delay callbacks, and sources and callbacks must not delay timers. One context
+// may serve two of these purposes only if none of the tasks in it ever blocks.
 // (Short callbacks and the tasks of an asynchronous source do not block.) At
-// least one thread that runs `timers` must never be blocked.
+// least one thread that runs the context for timers must never be blocked.
 //
 // All contexts must outlive the executor, and threads must run them as long as
 // the executor is used. (Use asio::make_work_guard, because `run()` returns
 // when there is nothing to do.)
 //
 // Time is the BootTime of SystemClock, which goes on while the computer is
-// suspended. A timer that becomes due in that time may run up to a second after
-// the computer resumes. Timers run one after another, even if several threads
-// run `timers`. Timers that are due at the same time run in the order of
-// insertion.
+// suspended. A timer that becomes due during a suspend may run up to a second
+// after the computer resumes. Timers run one after another, even if several
+// threads run their context. Timers that are due at the same time run in the
+// order of insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
 // any handler. The executor is thread-safe. It does not survive fork().

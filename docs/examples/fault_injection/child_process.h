@@ -48,11 +48,11 @@ class ChildProcess {
   // ignored.
   void Tell(absl::string_view line);
 
-  // Kills the child with SIGKILL. Returns once the child has ended and `OnLine`
-  // has received all its lines.
+  // Kills the child with SIGKILL, and waits until the child has ended and
+  // `OnLine` has received all its lines.
   void Kill();
-  // `Stop` suspends the child with SIGSTOP, and returns once the child has
-  // stopped or ended. `Continue` resumes it with SIGCONT.
+  // `Stop` suspends the child with SIGSTOP, and waits until the child has
+  // stopped or ended. `Continue` resumes the child with SIGCONT.
   void Stop();
   void Continue();
   // Closes the child's standard input, and waits until the child has ended and
@@ -69,8 +69,8 @@ class ChildProcess {
   // does.
   int Reap();
 
-  pid_t pid_;  // -1 once `Reap` has returned.
-  int in_;     // The pipe to the child's standard input; -1 once closed.
+  pid_t pid_;  // -1 after `Reap` has returned.
+  int in_;     // The pipe to the child's standard input; -1 if it is closed.
   std::thread listener_;
 };
 

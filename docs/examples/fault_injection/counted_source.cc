@@ -90,9 +90,10 @@ namespace {
 using Call = CountedSource::Call;
 
 // Returns the minimum wait from the start of an attempt to the start of the
-// next attempt, after `failures` consecutive failures. Without failures, this
-// is the minimum interval. From `max_consecutive_failures` on, it is the
-// shorter of the backoff and the probe interval. Otherwise it is the backoff.
+// next attempt, after `failures` consecutive failures. Without a failure, this
+// wait is the minimum interval. With at least `max_consecutive_failures`
+// failures, it is the shorter of the backoff and the probe interval. Otherwise
+// it is the backoff.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =

@@ -29,7 +29,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   // The record of one call.
   struct Call {
     refreshable::BootTime start;  // Just after `Fetch` was entered.
-    bool ended = false;           // Once true, the fields below are set.
+    bool ended = false;           // If true, the fields below are set.
 
     // The time just before the source answered.
     refreshable::BootTime end;
@@ -39,8 +39,8 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
     absl::Status status;
   };
 
-  // Each call requests its token with `timeout`, and ignores the timeout of the
-  // attempt. `clock` must outlive the source.
+  // Each call of the source waits up to `timeout` for the endpoint's answer,
+  // and ignores the timeout of the attempt. `clock` must outlive the source.
   CountedSource(OAuthOptions options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
@@ -79,7 +79,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 // but may miss a call.
 //
 // Requires: `policy` has no jitter, and the Refreshable was used only for reads
-// that reject no token.
+// without `ReadOptions::rejected`.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

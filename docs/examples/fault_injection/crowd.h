@@ -84,13 +84,12 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until one more read of each thread has ended without a token, or
-  // until `timeout` has passed. Returns the number of threads without such a
-  // read.
+  // Waits until one more read of each thread has ended without a token, but at
+  // most for `timeout`. Returns the number of threads without such a read.
   int StillNotRefused(absl::Duration timeout) const;
-  // Waits until each thread has got a 200 from the API with a token that was
-  // requested at `since` or later, or until `timeout` has passed. Returns the
-  // number of threads that have got no such 200.
+  // Waits until each thread has called the API successfully with a token that
+  // was requested at `since` or later, but at most for `timeout`. Returns the
+  // number of threads without such a call.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
   // Returns the token of the latest successful read, or an empty string if no
@@ -106,8 +105,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // The number of reads that ended without a token.
-    // When the token of this thread's last successful call of the API was
-    // requested.
+    // The time at which the token of this thread's last successful call of the
+    // API was requested.
     absl::Time served = absl::InfinitePast();
   };
 
@@ -117,9 +116,9 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // Waits until `done` returns true for the index of each member, or until
-  // `timeout` has passed. Returns the number of members for which `done`
-  // returns false.
+  // Waits until `done` returns true for the index of each member, but at most
+  // for `timeout`. Returns the number of members for which `done` returns
+  // false.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 

@@ -54,8 +54,8 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
 }
 
 // While the endpoint is stopped, every call of the source hangs. The third of
-// these calls comes at least a probe interval after the second call. This
-// minimum doubles with each further call.
+// these calls comes at least a probe interval after the second call. The
+// minimum wait doubles with each further call.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);

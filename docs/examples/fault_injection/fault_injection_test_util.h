@@ -70,8 +70,8 @@ class FaultsFixture : public testing::Test {
   // was requested after this function was called.
   void AwaitRecovery();
 
-  // Kills the endpoint. `TearDown` accepts that requests that are under way at
-  // that time are lost.
+  // Kills the endpoint. The requests that are under way may be lost, and
+  // `TearDown` accepts their loss.
   void Kill();
 
   // Returns whether `Begin` has started the threads.
@@ -85,7 +85,7 @@ class FaultsFixture : public testing::Test {
 
   // A test that has a proxy in front of the endpoint sets this function. It
   // takes the number and the record of a call of the source, and returns
-  // whether the proxy answered that call's request without the endpoint.
+  // whether the proxy answered that call's request without asking the endpoint.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
   // Whether `TearDown` checks that each attempt was one call, and that no call
   // was made earlier than the schedule permits. A test sets this to false if it
@@ -93,9 +93,9 @@ class FaultsFixture : public testing::Test {
   bool exact_schedule_ = true;
 
  private:
-  // Checks that the endpoint received each request once. Exceptions are
-  // requests that found no connection, that a proxy answered, or that were lost
-  // in a kill. If `exact_schedule_` is true, also checks the schedule.
+  // Checks that the endpoint received each request once. Exceptions: requests
+  // that found no connection, that a proxy answered, or that were lost in a
+  // kill. If `exact_schedule_` is true, also checks the schedule.
   // `attempts` is the number of attempts that the library had started when the
   // threads had ended.
   void CheckRequests(int64_t attempts);

@@ -102,20 +102,20 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
 };
 
 // Regression test: in the past, hanging sources occupied all threads of the
-// executor. A read of another Refreshable waited for a thread until its
-// deadline.
+// executor. A read of another Refreshable then waited until its deadline,
+// because no thread was left for its attempt.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
-  // A token from Install never counts as young (A5), so an attempt may start at
-  // once after the invalidation.
+  // The invalidation of a token from Install counts no failure (A5), so the
+  // next attempt may start at once.
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
   EXPECT_TRUE(healthy->Invalidate(Generation(2)));
   EXPECT_EQ(healthy->Get()->token(), "t");
 }
 
-// Regression test: in the past, a read of a fresh token was answered only after
-// the sources of other Refreshables had returned.
+// Regression test: in the past, the callback of a read of a fresh token ran
+// only after the sources of other Refreshables had returned.
 TEST_P(OthersHangTest, X1ACallbackRuns) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -135,7 +135,9 @@ TEST_P(OthersHangTest, X1TheTimeoutOfAnAttemptIsTold) {
   options.policy.attempt_timeout = absl::Milliseconds(1);
   options.policy.retry.max_retries = 0;
   absl::Status told;
-  do {  // Tries again if UNAVAILABLE says that no attempt started in 1 ms.
+  // If the executor does not start the attempt within 1 ms, the read ends with
+  // UNAVAILABLE. Then the loop tries again.
+  do {
     const auto another = Make(executor_.get(), HangingSource(), options);
     told = ReadAsync(*another, kForever).status();
   } while (absl::IsUnavailable(told));
@@ -148,9 +150,9 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   EXPECT_TRUE(another->Cancel(id));
 }
 
-// Callbacks read Refreshables whose sources hang, and so block the threads that
-// run these callbacks. An executor has four threads for callbacks at first, so
-// it must create more threads for eight blocked callbacks.
+// Up to eight callbacks read Refreshables whose sources hang, so each of these
+// callbacks blocks its thread. The executor must create threads for further
+// callbacks, because at first it uses only four.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());

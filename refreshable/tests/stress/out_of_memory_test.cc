@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests what a Refreshable does if the n-th allocation fails, for every n, and
-// if user code throws bad_alloc. `Play` runs each n in a process of its own.
+// Tests what a Refreshable does if an allocation fails, and if user code throws
+// bad_alloc. `Play` runs each scenario many times, each time in a process of
+// its own. In the first run the first allocation fails, in the second run the
+// second allocation, and so on.
 //
 // long: all cases share one harness, which replaces the program's operator new.
 
@@ -127,7 +129,7 @@ template <typename Token>
 Token MakeToken();
 template <>
 std::string MakeToken<std::string>() {
-  return "t";  // This is short and needs no allocation.
+  return "t";  // A string this short needs no allocation.
 }
 template <>
 CopiedToken MakeToken<CopiedToken>() {
@@ -181,7 +183,7 @@ class Subject {
     });
     ++reads_;
   }
-  // Starts a CallWithTokenAsync whose token is rejected once and whose callback
+  // Calls CallWithTokenAsync. The first token is rejected. The callback
   // increments `callbacks_`. The function objects are small enough to need no
   // allocation.
   void CallWithTokenAsync() {
@@ -202,8 +204,8 @@ class Subject {
     answered_.WaitForNotification();
   }
 
-  // Makes the Refreshable call its source, which keeps `done` and does not
-  // answer. Returns once the source has been called.
+  // Makes the Refreshable call its source, and waits until it has done so. The
+  // source keeps `done` in `held_` and does not answer.
   void HoldCall() {
     {
       absl::MutexLock lock(&mutex_);
@@ -222,8 +224,8 @@ class Subject {
   }
 
   // Switches off all faults, then uses and destroys the instance. (Creates the
-  // instance first if there is none.) Returns whether the reads succeeded and
-  // the callback of every asynchronous read ran before the destructor.
+  // instance first if there is none.) Returns whether both reads succeeded, and
+  // each asynchronous read got its callback once, before the destructor.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
         throws_in_callback = false;
@@ -278,8 +280,8 @@ class Subject {
     }
   }
 
-  // Takes the held call, if there is one, and makes the source answer later
-  // calls at once.
+  // Empties `held_` and returns what it contained. From now on, the source
+  // answers each call at once.
   std::optional<FetchDone<Token>> TakeHeldCall() {
     absl::MutexLock lock(&mutex_);
     answers_ = true;
@@ -319,16 +321,16 @@ template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
   std::function<void(Subject<Token>&)> act;
-  // Whether `act` may throw a bad_alloc, and whether it may end the program by
-  // std::terminate.
+  // Whether `act` may throw a bad_alloc.
   bool may_throw = false;
+  // Whether `act` may end the program by std::terminate.
   bool may_terminate = true;
 };
 
-// Runs the scenario in the child process, and returns how the scenario ended.
-// Uses a ThreadExecutor if `threads` is true, and a ManualExecutor otherwise.
-// `countdown` counts the allocations (or calls of user code). During `act`, the
-// first `n` succeed and the next fails.
+// Runs the scenario, and returns how it ended. Uses a ThreadExecutor if
+// `threads` is true, and a ManualExecutor otherwise. `countdown` is
+// `allocations_left` or `throwing.left`. It is set so that, during `act`, the
+// first `n` allocations (or calls of MaybeThrow) succeed and the next fails.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -348,8 +350,8 @@ Ending RunInChild(const Scenario<Token>& scenario, bool threads,
   return thrown && !scenario.may_throw ? kThrown : kWorked;
 }
 
-// Returns a description of how a child process ended. `status` is what
-// waitpid() returned for that process.
+// Describes how a child process ended. `status` is the status that waitpid()
+// stored for that process.
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM
@@ -577,8 +579,8 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// `AnswerHeldCall` itself copies the token, before it calls the library. So an
-// exception of such a copy leaves `AnswerHeldCall`.
+// `act` may throw, because `AnswerHeldCall` itself copies the token before it
+// calls the library.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();

@@ -51,8 +51,8 @@ class AfterDriveExecutor final : public ProbeExecutor {
 };
 
 // A fixture in which the test itself answers the first call of the source. The
-// hook invalidates the token of the first answer, and then reads. The source
-// answers the second call at once.
+// source answers the second call at once. The hook (`on_token_changed`)
+// invalidates the token of the first answer, and then reads.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -69,8 +69,8 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // This token never expires, so it needs no timer. A read that
-            // drives the executor would run a timer.
+            // This token never expires, so that no timer is armed for it. A
+            // read that drives the executor would run such a timer.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
@@ -87,10 +87,11 @@ class ReadingHookTest : public ::testing::Test {
 };
 
 // Regression test. The executor's only thread for attempts is blocked in a
-// read. The read already has its result, but its thread is woken only after the
-// hook. The hook makes another read, whose attempt only that blocked thread can
-// run. In the past, the blocked thread no longer ran attempts, so the thread
-// and the hook waited for each other.
+// read. The read already has its result, but the blocked thread is woken only
+// after the hook has returned. The hook makes another read. Only the blocked
+// thread can run the attempt of this second read. In the past, a thread whose
+// read had its result ran no attempts, so the thread and the hook waited for
+// each other.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -108,11 +109,12 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Regression test. The main thread reads, and only the main thread drives the
-// ManualExecutor. Another thread runs the hook, which waits for an attempt. In
-// the past, as soon as the main thread had nothing to run, it only waited to be
-// woken. But it is woken after the hook, and only the main thread could run the
-// hook's attempt. So the two threads waited for each other.
+// Regression test. The main thread reads, and drives the ManualExecutor.
+// Another thread runs the hook, which waits for an attempt. Only the main
+// thread can run this attempt, but it is woken only after the hook has
+// returned. In the past, the main thread stopped driving the executor when
+// nothing was pending, and slept until it was woken. So the two threads waited
+// for each other.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -129,8 +131,8 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   std::atomic<int> drives{0};
   after.after_drive = [&] {
     const int drive = ++drives;
-    // The read's first call of DriveUntil only asks whether its thread may
-    // drive the executor.
+    // With its first call of DriveUntil, the read only asks whether the calling
+    // thread can drive the executor.
     if (drive == 1) {
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
@@ -149,8 +151,8 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
 }
 
 // Regression test. The executor refuses the timer for an attempt's timeout, and
-// the source never answers. In the past, a thread that read without a deadline
-// then waited forever.
+// the source never answers. In the past, a read without a deadline then waited
+// forever.
 TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   ManualExecutor executor;
   ProbeExecutor probe(&executor);

@@ -10,7 +10,6 @@
 
 namespace notes {
 
-// A clock that measures the time since its construction.
 class Clock {
  public:
   std::chrono::steady_clock::duration Elapsed() const {

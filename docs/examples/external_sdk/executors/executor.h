@@ -13,7 +13,6 @@
 
 namespace notes {
 
-// An executor that runs each task at once, on the calling thread.
 class Executor {
  public:
   void Run(std::function<void()> task) {

@@ -102,7 +102,7 @@ TEST(ClientTest, DoesNotRetryARefusedApiKey) {
   EXPECT_EQ(f.transport->requests.size(), 1u);
 }
 
-// Tests the client without SessionSource: a script provides the sessions.
+// Here a ScriptedSource provides the sessions, instead of SessionSource.
 TEST(ClientTest, ServesReadsWhileTheNextSessionIsOnItsWay) {
   auto transport = std::make_shared<FakeTransport>();
   refreshable::ManualExecutor executor;

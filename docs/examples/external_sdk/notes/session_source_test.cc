@@ -23,8 +23,8 @@ namespace {
 
 // [rig]
 // A login server that issues a new session for each request. While `failing` is
-// true, it answers 401. The body of this answer is the authorization, a secret
-// that no status may contain.
+// true, the server answers 401. The body of this answer is the authorization, a
+// secret that no status may contain.
 class FakeLogin : public Transport {
  public:
   absl::StatusOr<Response> Send(const std::string&, const std::string&,

@@ -18,11 +18,12 @@ struct Response {
 };
 
 // The SDK's interface to HTTP, implemented with whatever client library the SDK
-// uses. Thread-safe. `Send` blocks until there is an answer. An error means
-// that there was no answer at all.
+// uses. Thread-safe.
 class Transport {
  public:
   virtual ~Transport() = default;
+  // Sends a request, and blocks until there is an answer. An error means that
+  // there was no answer at all.
   virtual absl::StatusOr<Response> Send(const std::string& method,
                                         const std::string& path,
                                         const std::string& authorization) = 0;
