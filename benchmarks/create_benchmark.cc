@@ -34,8 +34,6 @@ auto Source() {
       });
 }
 
-// Measures `make`, which creates one object. If `destroy_too` is true, the
-// destruction of that object is measured too.
 template <typename Make>
 void Measure(benchmark::State& state, bool destroy_too, Make make) {
   std::vector<decltype(make())> made;

@@ -38,7 +38,6 @@ namespace {
 std::atomic<int64_t> tokens_alive{0};
 std::atomic<int64_t> tokens_peak{0};
 
-// Sets `most` to `value` if `value` is larger.
 void RaiseTo(std::atomic<int64_t>& most, int64_t value) {
   int64_t seen = most.load();
   while (seen < value && !most.compare_exchange_weak(seen, value)) {
@@ -58,7 +57,6 @@ class Token {
 
 using Refreshable = refreshable::Refreshable<Token>;
 
-// Publishes a new token. Returns how many nanoseconds that took.
 int64_t InstallNanos(Refreshable& refreshable) {
   const auto start = std::chrono::steady_clock::now();
   const auto installed = refreshable.Install(refreshable::Credential<Token>(

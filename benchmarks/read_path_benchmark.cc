@@ -98,7 +98,6 @@ void Read(benchmark::State& state, size_t token_bytes, bool growth) {
                         .count() /
                     static_cast<double>(state.iterations() * state.threads());
   double& floor = Floors()[{state.threads(), token_bytes}];
-  // The floor is measured before the other patterns.
   if (std::is_same_v<Pattern, PointerAndTime>) floor = ns;
   state.counters["vs_floor"] = ns / floor;
   if (growth) {

@@ -28,7 +28,7 @@ namespace {
 constexpr int kRounds = 201;
 constexpr int kCalls = 20000;
 
-// Calls `call` many times, and returns the nanoseconds per call.
+// Returns the nanoseconds per call of `call`.
 template <typename Call>
 ABSL_ATTRIBUTE_NOINLINE double Measure(Call call) {
   int64_t sum = 0;

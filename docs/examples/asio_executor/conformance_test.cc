@@ -19,7 +19,6 @@
 namespace refreshable_examples {
 namespace {
 
-// An Asio context, and the threads that run it.
 class Loop {
  public:
   explicit Loop(int threads) {

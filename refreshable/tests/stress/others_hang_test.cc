@@ -81,8 +81,6 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
       return Hour("late");
     });
   }
-  // Makes an asynchronous read, waits for its callback, and returns the read's
-  // outcome.
   static Result ReadAsync(Strings& token, absl::Duration timeout) {
     absl::StatusOr<Lease<std::string>> result;
     absl::Notification told;

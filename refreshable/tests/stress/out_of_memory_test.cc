@@ -174,7 +174,6 @@ class Subject {
   void Get() { (void)refreshable->Get(absl::Hours(1)); }
   void Install() { (void)refreshable->Install(MakeCredential()); }
 
-  // Starts a read whose callback increments `callbacks_`.
   void GetAsync() {
     refreshable->GetAsync(absl::Hours(1), [this](const auto&) {
       const int calls = ++callbacks_;
@@ -350,8 +349,7 @@ Ending RunInChild(const Scenario<Token>& scenario, bool threads,
   return thrown && !scenario.may_throw ? kThrown : kWorked;
 }
 
-// Describes how a child process ended. `status` is the status that waitpid()
-// stored for that process.
+// Describes how a child process ended. `status` comes from waitpid().
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM
