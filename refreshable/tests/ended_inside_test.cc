@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: user code destroys the Refreshable from inside one of its
-// calls. The simple cases are in lifecycle_test.cc.
+// Tests of clause E1: user code that the Refreshable calls destroys the
+// Refreshable. The simple cases are in lifecycle_test.cc.
 
 #include <memory>
 #include <string>
@@ -65,8 +65,8 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
 
 // A task that is about to run a read's callback first tells the observer that
 // the token is stale. If the observer destroys the Refreshable, the callback
-// must run before the destructor returns. (In the past, the callback ran after
-// that.) If the observer cancels the read, the callback must not run.
+// must run before the destructor returns. (In the past, the destructor returned
+// first.) If the observer cancels the read, the callback must not run.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;
@@ -97,7 +97,6 @@ TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   }
 }
 
-// The destructor of a token destroys the Refreshable that holds the token.
 TEST_F(EndedInsideTest, E1EndsInsideATokensDestructor) {
   using Owner = std::shared_ptr<void>;
   std::unique_ptr<Refreshable<Owner>> token;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: the functions in the options and the observer are
-// destroyed with the Refreshable, even while a call of a server or of the
-// source is in progress.
+// Tests of clause E1: the Refreshable's destructor destroys the observer and
+// the functions in the options. It does so even while a call of a server or of
+// the source is in progress.
 
 #include <memory>
 #include <string>
@@ -31,12 +31,13 @@ using lifecycle_testing::HeldSource;
 using lifecycle_testing::Hour;
 using lifecycle_testing::Strings;
 
-// An HTTP client whose calls never end. It keeps the `done` of each call.
+// An HTTP client that answers no call. It keeps the `done` of each call.
 struct Http {
   std::vector<absl::AnyInvocable<void(int)>> calls;
 };
 
-// Begins a call of `http`. Adds 1 to `*answers` when the call ends.
+// Starts a CallWithTokenAsync that calls `http`. Its callback adds 1 to
+// `*answers`.
 void Call(Strings& token, Http* http, int* answers) {
   CallWithTokenAsync<int>(
       token, {absl::Seconds(5)},
@@ -48,8 +49,8 @@ void Call(Strings& token, Http* http, int* answers) {
 }
 
 // Regression test: in the past, a call in progress kept the functions in the
-// options alive. If one of the functions owned the HTTP client, both lived
-// forever.
+// options alive. If such a function owned the HTTP client, the function and the
+// client lived forever.
 TEST(HookLifetimeTest, E1AClientThatOnlyAHookOwnsGoesWithTheRefreshable) {
   for (const bool in_same_token : {false, true}) {
     ManualExecutor executor;
@@ -99,8 +100,8 @@ namespace users {
 
 int references = 0;
 
-// A token in a namespace whose functions have the names of functions of the
-// library.
+// A token type whose namespace has functions with the same names as functions
+// of the library.
 struct Token {};
 template <typename T>
 void Ref(T*) {

@@ -109,8 +109,8 @@ TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
 }
 
 // During the backoff no attempt is queued, and the destructor cancels the
-// timer. After the destructor, only the waiting threads keep the Refreshable's
-// state alive.
+// timer. After the destructor has returned, only the waiting threads keep the
+// Refreshable's state alive.
 TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
   token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
     done(absl::UnavailableError("down"));
@@ -195,8 +195,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
                      inside.Notify();
                      leave.WaitForNotification();
                    });
-  // The next timer that the Refreshable arms is for the retry. From then on,
-  // the executor refuses all timers and tasks.
+  // The next timer that the Refreshable arms is for the retry. The executor
+  // refuses this timer, and all later timers and tasks.
   probe_.on_run_after = [&] {
     probe_.refuse_timers = true;
     probe_.refuse_runs = true;
@@ -244,8 +244,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
 // executor. Here the snapshot cell answers the read, and the machine is not
 // asked.
 TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
-  // The cell answers reads only if the clock has a coarse form. The clock of
-  // ProbeExecutor has none.
+  // The cell answers reads only if the clock has a coarse form. ProbeExecutor's
+  // clock has no coarse form, so this class returns the ManualExecutor's clock.
   class CoarseProbe : public ProbeExecutor {
    public:
     explicit CoarseProbe(ManualExecutor* base)
@@ -261,8 +261,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   std::atomic<bool> left{false};
   token_ = Make(&probe, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  // The destructor first ends this read, and then waits for the thread that is
-  // inside `Run`.
+  // The destructor first ends the read of this thread. Then the destructor
+  // waits for the other thread, which is inside `Run`.
   threads_.emplace_back([&] {
     Strings::ReadOptions options;
     options.rejected = Generation(1);
@@ -358,8 +358,6 @@ TEST_F(LifecycleTest, E1EndsInsideItsHookOfInstall) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Each case makes a call during which the observer destroys the Refreshable,
-// and checks the outcome of the call.
 TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   const auto ends_on = [&](EventKind kind) {
     Strings::Options options;
@@ -437,8 +435,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// A callback that the destructor runs may call every method, and gets no token.
-// Regression test: in the past, `TryGet` read a freed token there.
+// A callback that the destructor runs may call every method, but no method
+// returns a token. Regression test: in the past, `TryGet` inside such a
+// callback read a freed token.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

@@ -133,8 +133,8 @@ class ProbeExecutor : public Executor {
   }
   const Clock& clock() const override { return clock_; }
 
-  // Returns the number of calls so far: of the methods above except `clock`,
-  // and of the clock's `Now`.
+  // Returns the number of calls so far: of the clock's `Now`, and of all
+  // methods above except `clock`.
   int uses() const { return uses_; }
   // Returns the number of calls of RunAfter so far.
   int timers() const { return timers_; }

@@ -75,11 +75,11 @@ static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// Invalidates a token, and reads while the source returns a token with the same
-// value. Expects that the read succeeds if `replaced` is true, and that it
-// fails otherwise. The library compares tokens with `same_token`. If
-// `same_token` is null, the library uses operator==. If there is no operator==
-// either, all tokens count as different.
+// Invalidates a token and then makes a read, for which the source returns the
+// same value again. Expects that the read succeeds if and only if `replaced` is
+// true. The library compares tokens with `same_token`. If `same_token` is null,
+// the library uses operator==. If there is no operator== either, all tokens
+// count as different.
 template <typename Token>
 void ExpectInvalidatedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {

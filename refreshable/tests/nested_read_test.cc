@@ -102,8 +102,9 @@ TEST_F(NestedReadTest, R10SourceMayNotWaitForItself) {
   EXPECT_EQ(a_->Get().status().code(), StatusCode::kFailedPrecondition);
 }
 
-// The source is told so even if its attempt has timed out, and other reads fail
-// with the error of that attempt.
+// The attempt times out while the source runs. A read that the source makes
+// still gets FAILED_PRECONDITION. Reads on another thread get the error of the
+// attempt.
 TEST_F(NestedReadTest, R10SourceMayNotWaitForItselfAfterItsTimeoutEither) {
   ManualExecutor executor;
   Strings::Options options;
@@ -141,8 +142,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // The source answers only when two reads wait. So each of the pool's two
-  // threads must have started a task before one of them calls the source.
+  // The source answers only when two reads wait. So both threads of the pool
+  // must have started a task before either thread reads.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
@@ -157,7 +158,7 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// The pool's only thread for blocking tasks waits inside a read. So this thread
+// The pool's only thread for blocking tasks waits inside a read. So that thread
 // must run each retry itself.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
@@ -176,8 +177,8 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   EXPECT_EQ(fetched, 3);
 }
 
-// The timer thread usually tells the observer that an attempt timed out. If the
-// observer's read waited on that thread, no timer could end its wait.
+// The executor's timer thread usually tells the observer that an attempt timed
+// out. If the observer's read waited there, no timer could end the wait.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
   Strings::Options options;
@@ -191,8 +192,8 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   options.policy.retry.max_consecutive_failures = 1000000;
   options.policy.max_abandoned_calls = 1000000;
   std::atomic<int> refused{0};
-  // The observer uses this pointer, because `a_` is null while its Refreshable
-  // is destroyed.
+  // The observer uses this pointer, because `a_` is null while `a_.reset()`
+  // destroys the Refreshable.
   Strings* token = nullptr;
   options.observer = Observe([&](const Event& event) {
     if (event.kind != EventKind::kAttemptAbandoned) return;
@@ -201,8 +202,8 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   });
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
-  // If another thread tells the observer, the observer's read may wait. So the
-  // test repeats its read until a read of the observer is refused.
+  // If another thread tells the observer, the observer's read waits. So the
+  // test reads until a read of the observer has got FAILED_PRECONDITION.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();

@@ -211,8 +211,6 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
                           "state_changed fresh"));
 }
 
-// `Install` supersedes an attempt. The source answers that attempt afterwards,
-// and the answer is discarded.
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());

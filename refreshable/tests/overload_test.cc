@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of an executor that is overloaded (E2): it does not run the tasks that
-// it accepted, has no free timer, or refuses everything. At the end, tests of
-// slow hooks (R7, S4) and of expired tokens (R12).
+// Tests of overloaded executors (E2, R10, R11). An overloaded executor does not
+// run the tasks that it accepted, refuses timers, or refuses everything. The
+// last tests are about slow hooks (R7, S4) and expired tokens (R12).
 
 #include <atomic>
 #include <memory>
@@ -71,9 +71,9 @@ class OverloadTest : public ::testing::Test {
 
 // ---- The executor does not run what it accepted ----
 
-// Regression test: in the past, if every worker hung in the source of another
-// Refreshable, a read waited until its own deadline, or forever if it had none.
-// No event was sent and no attempt was made.
+// Regression test: the executor accepts the attempt's task but does not run it.
+// In the past, a read without a deadline then waited forever, and the observer
+// was told nothing.
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
@@ -107,7 +107,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   EXPECT_EQ(again.token, "t1");
 }
 
-// An executor that runs each blocking task only after a fixed delay.
+// An executor that runs each task of `RunBlocking` only after a fixed delay.
 class LateExecutor final : public ProbeExecutor {
  public:
   LateExecutor(Executor* base, absl::Duration late)
@@ -121,9 +121,10 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// Regression test: the executor runs each task so late that the task's attempt
-// has been given up (after 30 s). The task must make the attempt that is queued
-// by then. In the past it did nothing, and the source was never called.
+// Regression test: the executor runs each task more than 30 s late, when the
+// task's attempt has already been given up. The task must make the attempt that
+// is queued by then. In the past, the task did nothing, and the source was
+// never called.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -193,8 +194,8 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 // `Get` tried, and reads stayed slow until the token was replaced or became
 // stale.
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
-  // Returns how often a `Get` uses the executor. A `Get` that tries to arm the
-  // timer uses it more often than a fast one.
+  // Returns how often a `Get` calls the executor. A `Get` that tries to arm the
+  // timer makes more calls than a fast `Get`.
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
     EXPECT_TRUE(token_->Get(absl::ZeroDuration()).ok());
@@ -239,7 +240,7 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // Regression test: the executor refuses all tasks and timers. In the past, the
 // callback of a `GetAsync` then never ran. Now the next `Get` runs the
-// callback. If there is no such `Get`, the destructor runs it.
+// callback. If no `Get` follows, the destructor runs the callback.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -262,9 +263,9 @@ TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   }
 }
 
-// The executor refuses the callback of a GetAsync on another thread. Meanwhile
-// the test's thread calls GetAsync too. This second GetAsync must not run the
-// refused callback.
+// `thread` calls GetAsync, and the executor refuses the callback. While
+// `thread` is inside that call, the test's thread also calls GetAsync. The
+// second call must not run the callback of the first call.
 TEST_F(OverloadTest, R11ARefusedCallbackDoesNotRunInAnotherGetAsync) {
   class Refuser : public ProbeExecutor {
    public:

@@ -164,9 +164,9 @@ TEST_F(RefreshablePromisesTest, R10ReadInsideATaskRunsItsOwnAttempt) {
   EXPECT_THAT(order, ElementsAre("read", "behind"));
 }
 
-// The reader occupies the only thread of the pool that may run attempts. The
-// attempt is already queued behind the reader when the reader starts to wait,
-// so only the reader can run it.
+// The pool has one thread for attempts, and the reader occupies that thread.
+// The attempt is already queued when the reader begins to wait. So only the
+// reader can run the attempt.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -194,7 +194,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   EXPECT_EQ(source.call_count(), 1u);
 }
 
-// The reader occupies the only thread of the pool that may run attempts. A
+// The pool has one thread for attempts, and the reader occupies that thread. A
 // timer queues the retry after the reader has begun to wait. The reader runs
 // the retry itself.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
@@ -250,8 +250,8 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
 }
 
 // The source of `token` reads `other`, and the source of `other` reads `token`.
-// This second read would have to wait for the attempt inside which it is made.
-// The second read fails instead, so both attempts end.
+// The read of `token` is made inside the attempt that it would wait for. So
+// that read fails at once, and both attempts end.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;
@@ -434,7 +434,7 @@ TEST_F(RefreshableLeaseTest, R12InvalidatedTokenIsFreedByTheNextPublication) {
   EXPECT_EQ(Counted::count(), 1);
 }
 
-// When the Refreshable ends, all its tokens are freed, although a call of the
+// The Refreshable's destructor frees all its tokens, although a call of the
 // source is not answered yet. The token of the late answer is freed at once.
 TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ManualExecutor executor;
@@ -452,8 +452,6 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
 
 // ---- T2: scenarios are reproducible ----
 
-// Two runs with the same seed have the same jitter. A run with another seed
-// differs.
 TEST(RefreshableScenarioTest, T2SeededJitterRepeats) {
   const auto run = [](uint64_t seed) {
     ManualExecutor executor;

@@ -123,8 +123,8 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   const auto token = MakeWithToken();
   AdvanceTo(absl::Seconds(74));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  // Now the token is expired. The background fetch (call 1; calls count from 0)
-  // is not answered yet.
+  // Now the token is expired, and the source has not answered the background
+  // attempt.
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
@@ -252,7 +252,8 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
 // ---- R6: two clocks ----
 
 // Regression test: a cooldown ends during a suspend. The next read must start a
-// refresh, even before the timer has fired. In the past, the read did not.
+// refresh, even before the timer has fired. In the past, the read started no
+// refresh.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -301,10 +302,10 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// A token expires during a suspend, but the wall clock was set back and does
-// not show it. `TryGet` also goes by BootTime (R11), and does not return the
-// token. The timer also goes by BootTime. When it has run after the suspend, no
-// read returns the token.
+// A token expires during a suspend. Only BootTime shows this, because the wall
+// clock was set back. `TryGet` goes by both clocks (R11), so it does not return
+// the token. The timer follows BootTime. After the timer has run, `Get` does
+// not return the token either.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -447,8 +448,6 @@ TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   }
 }
 
-// `Cancel` destroys the callback and what it owns, although the read's task
-// stays queued in the executor.
 TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   const auto token = MakeWithToken();
   auto owned = std::make_shared<int>();
@@ -461,9 +460,9 @@ TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   EXPECT_TRUE(watch.expired());
 }
 
-// Regression test: a callback runs while a timer is due but has not fired. In
-// the past, the library then cancelled the timer and armed no other. If the
-// wall clock was set back, the token was served after its expiry.
+// Regression test: a callback runs while the Refreshable's timer is due but has
+// not fired. In the past, the library then cancelled the timer and armed no new
+// timer. If the wall clock was set back, the token was served after its expiry.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());

@@ -198,10 +198,9 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
-// A token's `operator==` and destructor may call the Refreshable. Here the
-// library calls `operator==` to find out whether the source has returned the
-// invalidated token again. A read inside `operator==` fails at once if it would
-// have to wait.
+// A token's `operator==` and destructor call the Refreshable. The library calls
+// `operator==` to find out whether the source has returned the invalidated
+// token again. A read inside `operator==` fails if it would have to wait.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;
@@ -394,7 +393,7 @@ TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   std::thread answering;
   int drives = 0;
   probe_.on_drive = [&] {
-    // The read calls `DriveUntil` first only to ask whether its thread may
+    // The read's first call of `DriveUntil` only asks whether this thread may
     // drive the executor.
     if (++drives != 2) return;
     answering = std::thread([&] {

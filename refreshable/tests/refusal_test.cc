@@ -41,9 +41,9 @@ class RefusalTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Lets the executor accept tasks and timers again, and reads. Expects that
-  // the read makes call number `call` of the source and returns its token. The
-  // first call is number 0.
+  // Makes the executor accept tasks and timers again. Then makes a read, and
+  // expects that it causes call number `call` of the source, and returns the
+  // token of that call. The first call is number 0.
   void ExpectWorks(size_t call) {
     probe_.refuse_runs = false;
     probe_.refuse_timers = false;
@@ -161,8 +161,8 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
 
 // Regression test: the executor refuses all tasks and timers. In the past, a
 // callback then ran inside its own `GetAsync`. Now the next operation on the
-// Refreshable, such as `Reset`, runs the callback. If there is no such
-// operation, the destructor runs it.
+// Refreshable, such as `Reset`, runs the callback. If no operation follows, the
+// destructor runs the callback.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextOperationRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -395,8 +395,8 @@ TEST_F(SourceTest, E3TheErrorNamesTheExceptionsType) {
               throw std::out_of_range("secret");
             })),
             "the token source threw std::out_of_range");
-  // The type of an exception cannot be reported if the source itself catches
-  // it.
+  // If the source itself catches the exception, the error cannot name the
+  // exception's type.
   EXPECT_EQ(cause(Get([](const auto&, auto done) {
               try {
                 const auto dropped = std::move(done);
@@ -435,8 +435,6 @@ TEST_F(SourceTest, E3WhatIsThrownAfterTheAnswerIsIgnored) {
   EXPECT_EQ(token_->health().failures, 1);
 }
 
-// The source keeps `done` and throws. The answer that it gives afterwards is
-// discarded.
 TEST_F(SourceTest, E3ThrowingWithDoneKeptHasFailed) {
   std::optional<FetchDone<std::string>> kept;
   EXPECT_EQ(Get([&](const auto&, auto done) {

@@ -2,7 +2,7 @@
 //
 // Tests of rejecting reads through the public API, on a ManualExecutor. A
 // rejecting read says that a server rejected a generation
-// (`ReadOptions::rejected`), and asks for a later one.
+// (`ReadOptions::rejected`), and asks for a later generation.
 
 #include <memory>
 #include <string>
@@ -272,8 +272,6 @@ TEST_F(RejectingReadTest, E1DestroyedWhileARejectingReadWaits) {
   EXPECT_THAT(outcomes_[0], FailsWith(absl::StatusCode::kCancelled));
 }
 
-// The source returns the invalidated token again and again. `Reset` allows that
-// token to be published.
 TEST_F(RejectingReadTest, A1ResetLetsTheSameTokenBePublishedAgain) {
   AdvanceTo(absl::Seconds(60));
   source_.Always("t1", absl::Seconds(100));

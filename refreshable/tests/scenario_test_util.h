@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ScenarioTest: a fixture for tests of a Refreshable whose source answers as
-// the test has scripted, in the virtual time of a ManualExecutor.
+// ScenarioTest: a fixture with a ManualExecutor and a ScriptedSource, for tests
+// of a Refreshable in virtual time.
 
 #ifndef REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_

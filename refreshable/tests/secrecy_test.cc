@@ -135,8 +135,8 @@ class SecrecyTest : public testing::Test {
     token_ = *Refreshable<Token>::Create(source_.Share(), options_);
   }
 
-  // Calls `Get`, `TryGet` and `GetAsync`, and looks at the results and at what
-  // else can be printed.
+  // Makes reads, and expects that the mark appears neither in their results nor
+  // in anything else that can be printed.
   void LookAround() {
     LookAt(token_->Get(absl::ZeroDuration()));
     LookAt(token_->TryGet());

@@ -218,7 +218,7 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
 
 // The hook, which runs inside `done`, destroys the Refreshable and then runs
 // the executor's tasks. One of these tasks would destroy the source. The source
-// must not be destroyed on this thread, because it is inside `done`.
+// must not be destroyed on this thread, because the thread is inside `done`.
 TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
   ManualExecutor manual;
   Strings::Options options = EndingIn(0, [&] {
@@ -256,7 +256,7 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
 }
 
 // Two Refreshables share a source. The hook of `token_` runs inside `done` and
-// destroys both Refreshables. The source must not be destroyed inside `done`.
+// destroys both Refreshables.
 TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   std::unique_ptr<Strings> other;
   Strings::Options options = EndingIn(0, [&] {
@@ -317,11 +317,11 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// `Wrapper` is a source that owns the IoSource. Inside `done`, the I/O thread
-// of the IoSource calls `Wrapper::Fetch`. Before `Fetch` returns, both
-// Refreshables are destroyed. So the I/O thread is the last owner of the
-// IoSource. It must not destroy the IoSource, because it is still inside
-// `done`.
+// `Wrapper` is a source that owns the IoSource. The IoSource's I/O thread calls
+// `done`, and inside `done` it calls `Wrapper::Fetch`. Before that `Fetch`
+// returns, both Refreshables are destroyed, so the I/O thread is the last owner
+// of the IoSource. The I/O thread must not destroy the IoSource, because it is
+// still inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

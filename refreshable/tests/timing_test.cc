@@ -132,8 +132,8 @@ TEST_F(TimingTest, E2ATimerThatRunsAfterItsCancellationDoesNothing) {
   AdvanceTo(absl::Hours(2));
 }
 
-// Between two attempts, reads fail at once with the same error. This must end
-// when the next attempt is due, and after `Reset` and `Install`.
+// Between two attempts, reads fail at once with the same error. They must do so
+// only until the next attempt is due, or `Reset` or `Install` is called.
 TEST_F(TimingTest, B5ReadsBetweenAttemptsFailNoLongerThanTheyMust) {
   enum class End { kMoment, kReset, kInstall };
   for (const End end : {End::kMoment, End::kReset, End::kInstall}) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of which blocked threads are woken, and when. They count how often each
-// thread reads the clock. If a thread is woken before its read has ended, the
-// thread reads the clock. If it is woken because its read has ended, it does
-// not.
+// Tests of which blocked threads are woken, and when (R6, R10). A thread that
+// is woken before its read has ended reads the clock. A thread that is woken
+// because its read has ended does not read the clock. So the tests count how
+// often each thread reads the clock.
 
 #include <atomic>
 #include <memory>
@@ -99,8 +99,8 @@ class WakeupTest : public ::testing::Test {
   }
 
   // Starts a thread that makes a read with `options`. Returns when the read
-  // waits. `readings` says how often the thread reads the clock before that.
-  // `in_executor_thread` is what InExecutorThread returns on the thread.
+  // waits. `readings` says how often the thread reads the clock before it
+  // waits. `in_executor_thread` is what InExecutorThread returns on the thread.
   Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false,
                 int readings = kBegin) {
     readers_.push_back(std::make_unique<Reader>());
@@ -112,22 +112,22 @@ class WakeupTest : public ::testing::Test {
       reader.ended = true;
     });
     SpinUntil([&] { return reader.readings >= readings; });
-    // The thread makes its last reading under the Refreshable's lock, and
-    // counts as waiting when it releases that lock. health() takes the lock, so
-    // the thread counts as waiting once health() has returned.
+    // The thread reads the clock for the last time under the Refreshable's
+    // lock, and counts as waiting when it has released the lock. health() takes
+    // the same lock. So when health() returns, the thread counts as waiting.
     (void)token_->health();
     return reader;
   }
 
-  // Lets the first attempt begin.
+  // Starts the first attempt.
   void BeginFlight() {
     token_->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
     executor_.base.RunUntilIdle();
     ASSERT_EQ(held_->calls(), 1u);
   }
 
-  // Returns how many readers have read the clock since they began to wait.
-  // Does not count the reader that reads the clock every second for all.
+  // Returns how many readers have read the clock since they began to wait. Does
+  // not count the reader that reads the clock every second for all readers.
   int Woken() const {
     int woken = 0;
     for (auto& reader : readers_) woken += reader->readings > kBegin;
@@ -186,8 +186,8 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   EXPECT_LE(Woken(), 1);
 }
 
-// If the thread that was woken for an attempt leaves because its deadline has
-// passed, another thread must run the attempt.
+// A thread is woken to run an attempt, but the deadline of its read has passed,
+// so the read ends. Another thread must then run the attempt.
 TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   BeginFlight();
   Begin({});  // The first thread looks at the clock for all.

@@ -16,10 +16,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Simulates that the wall clock is set back by two hours while a thread waits.
-// This function replaces the C library's function. The process reads a wall
-// time that is two hours ahead of the kernel's, as if before the step. The
-// kernel, which ends the wait, goes by its own wall time, as if after the step.
+// Replaces the C library's function, to simulate that the wall clock is set
+// back by two hours while a thread waits. The process sees the wall time before
+// the step, which is two hours ahead. The kernel, which ends the wait, goes by
+// the wall time after the step.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;

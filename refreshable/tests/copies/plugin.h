@@ -12,8 +12,8 @@
 namespace refreshable {
 
 struct PluginApi {
-  // Makes the copy behave as on a system without membarrier(2). Must not be
-  // called after another function. The pointer is null if the plug-in uses the
+  // Makes the copy behave as on a system without membarrier(2). Must be called
+  // before all other functions. The pointer is null if the plug-in uses the
   // whole library.
   void (*force_symmetric)();
   // Replaces the published token.

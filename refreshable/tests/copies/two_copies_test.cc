@@ -34,8 +34,8 @@ namespace {
 // A plug-in: its name, and the paths of two copies of its file. (A process can
 // load a file only once.)
 struct Plugin {
-  // Returns whether this is not a plug-in, but stands for the copy of the
-  // library in the program itself.
+  // Returns whether this object stands for the program's own copy of the
+  // library instead of a plug-in.
   bool host() const { return first.empty(); }
   bool Has(const char* part) const {
     return name.find(part) != std::string::npos;
@@ -197,9 +197,9 @@ constexpr Flags kFlags[] = {
 
 // Runs `body` in a child process for each entry of `kFlags` and each ordered
 // pair of plug-ins. Both plug-ins of a pair use the same part of the library,
-// and may be the same plug-in. But if the program has a copy of its own, a pair
-// is that copy and a plug-in. Pairs that use the hazard domain alone run twice,
-// the second time as if there were no membarrier(2).
+// and may be the same plug-in. But if the program has a copy of its own, one
+// member of each pair is that copy. Pairs that use the hazard domain alone run
+// twice, the second time as if there were no membarrier(2).
 void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
   for (const Plugin& first : Plugins()) {
     for (const Plugin& second : Plugins()) {
@@ -245,8 +245,8 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
   }
 }
 
-// Under ThreadSanitizer the hazard domains are in symmetric mode. In that mode,
-// reads through a copy that has thread_local are not fast.
+// Builds with ThreadSanitizer do not use membarrier(2). Without membarrier(2),
+// reads through a copy that uses thread_local are not fast.
 #ifndef ABSL_HAVE_THREAD_SANITIZER
 // After a thread's first read through a copy, its reads through that copy are
 // fast, even if the thread also uses another copy.
@@ -297,8 +297,9 @@ TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
 
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
-// The process forks while it holds a lease of each copy and another thread
-// reads through both. Parent and child then publish, and release these leases.
+// When the process forks, it holds a lease of each copy, and another thread
+// reads through both copies. Afterwards both parent and child publish tokens
+// and release the two leases.
 TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
   ForEachPair([](Copy& a, Copy& b) {
     std::atomic<bool> stop{false};
@@ -340,7 +341,7 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
 
 // Returns whether the loader can unload the plug-in. The loader never unloads a
 // shared object that defines an STB_GNU_UNIQUE symbol. GCC makes such symbols
-// of static variables in inline functions of the standard library and Abseil.
+// for static variables in inline functions of the standard library and Abseil.
 // In "whole_hidden", a version script makes these symbols local.
 bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
 #ifndef __clang__

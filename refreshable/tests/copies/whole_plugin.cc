@@ -79,10 +79,10 @@ class Whole {
   }
 
  private:
-  // Waits until there is a token, and until the previous token is freed or only
-  // a lease keeps it. Afterwards the number of living tokens is exact. The
-  // thread that fetched the token frees the previous token before it runs the
-  // task below.
+  // Waits until there is a token, and until the library has released the
+  // previous token. (A lease may still keep that token alive.) Afterwards the
+  // number of living tokens is exact. The thread that fetched the token
+  // releases the previous token before it runs the task below.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;
@@ -130,7 +130,7 @@ constexpr PluginApi kApi = {
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
     // A thread that has read through this copy keeps the shared object loaded
-    // until the thread ends. So the thread that makes the first read ends at
+    // until the thread ends. So the first read is made on a thread that ends at
     // once.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }

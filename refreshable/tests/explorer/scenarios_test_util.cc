@@ -77,8 +77,8 @@ std::vector<NamedScenario> Make() {
     return all.back().scenario;
   };
   // Adds a scenario of rejecting reads. It has many steps to choose from, so it
-  // is explored to a smaller depth. Faults of rejecting reads appear after few
-  // steps.
+  // is explored to a smaller depth. A few steps are enough to show a fault in
+  // how rejecting reads are treated.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;

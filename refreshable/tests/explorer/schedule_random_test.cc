@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Explores random scenarios, each in every schedule of a few steps. The
-// policies, steps and answers are drawn from a seed.
+// Explores random scenarios, whose policies, steps and answers are drawn from a
+// seed. Runs every schedule (order of the steps) of up to `depth` steps.
 //
 // To explore more or other scenarios, or longer schedules, pass for example
 // `--config=deep --test_arg=--scenarios=1000 --test_arg=--seed=7
@@ -32,7 +32,7 @@ namespace {
 using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 #if defined(ABSL_HAVE_ADDRESS_SANITIZER) || defined(ABSL_HAVE_THREAD_SANITIZER)
-int scenarios = 4;  // Under a sanitizer each takes ten times as long.
+int scenarios = 4;  // Sanitizers make a scenario ten times slower.
 #else
 int scenarios = 20;
 #endif

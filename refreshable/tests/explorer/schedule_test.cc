@@ -7,9 +7,10 @@
 // optimization.)
 //
 // If a schedule reaches a state that an earlier schedule has reached, the two
-// are merged: only the earlier schedule is continued. As a check, one merge in
-// 16 also continues the later schedule by each step that can happen next.
-// `--test_arg=--recheck=1` checks every merge.
+// schedules are merged: only the earlier schedule is continued. One merge in 16
+// is checked: each step that can happen next is also run after the later
+// schedule, and must lead to the same state. `--test_arg=--recheck=1` checks
+// every merge.
 
 #include <algorithm>
 #include <iostream>
@@ -30,12 +31,12 @@ namespace {
 namespace schedule = refreshable_testing::schedule;
 
 #if defined(ABSL_HAVE_ADDRESS_SANITIZER) || defined(ABSL_HAVE_THREAD_SANITIZER)
-constexpr int kMost = 4;  // Under a sanitizer a run takes ten times as long.
+constexpr int kMost = 4;  // Sanitizers make a run ten times slower.
 #else
 constexpr int kMost = 5;
 #endif
 int depth = 0;     // 0 means each scenario's own depth, but at most `kMost`.
-int recheck = 16;  // One in `recheck` merges is rechecked.
+int recheck = 16;  // One in `recheck` merges is checked.
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
 

@@ -2,9 +2,9 @@
 //
 // A test of clause E4 in a program that refreshes and forks before main(),
 // perhaps before the library's variables are initialized. In the past, the
-// library had not registered its fork handlers by then, and the child waited
-// for threads that exist only in the parent. This test does not run under
-// sanitizers, because the parent has threads when it forks.
+// library registered its fork handlers too late for this fork, and the child
+// waited for threads that exist only in the parent. This test does not run
+// under sanitizers, because the parent has threads when it forks.
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -33,8 +33,8 @@ namespace {
 constexpr unsigned int kTimeoutSeconds = 20;
 
 // Waits until the child ends, and returns whether it ended with success. Kills
-// a child that hangs. (The child does not set the alarm itself, because it
-// might hang before fork() returns in it.)
+// a child that hangs. (The parent sets the alarm, because a child might hang
+// before its fork() returns.)
 bool EndsWell(pid_t child) {
   alarm(kTimeoutSeconds);
   int status = 0;
@@ -49,7 +49,7 @@ bool EndsWell(pid_t child) {
 // Forks up to `forks` children, one after the other, while two threads lock and
 // unlock mutexes. Each child calls `holds`, and ends with success if `holds`
 // returns true. Stops at the first child that does not end with success.
-// Returns the number of children that did.
+// Returns the number of children that ended with success.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // Makes SIGALRM interrupt waitpid.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4 in which the process forks while its other threads are
-// inside the library or inside user code. The sanitizers do not run this
-// target: in the child of a fork() their runtimes do not release the locks that
+// inside the library or inside user code. This target does not run under
+// sanitizers. Their runtimes do not release, in the child, the locks that other
 // threads of the parent held, so a child may hang in malloc or free.
 
 #include <unistd.h>
@@ -141,8 +141,8 @@ class Gate {
     open_ = true;
     thread_.join();
   }
-  // Starts a thread that calls `call`, and waits until that thread or another
-  // has entered the gate.
+  // Starts a thread that calls `call`, and waits until a thread has entered the
+  // gate.
   void Hold(std::function<void()> call) {
     thread_ = std::thread(std::move(call));
     lifecycle_testing::SpinUntil([&] { return entered_.load(); });
@@ -224,8 +224,8 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
 }
 
 // Regression test: in the past, the child kept the parent's record of which
-// threads were inside an attempt. If a new thread of the child had the same id
-// as a recorded thread, its read failed, as if it were made inside the attempt.
+// threads were inside an attempt. If a new thread of the child had the id of a
+// recorded thread, the new thread's read failed like a read inside `Fetch`.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;
@@ -286,8 +286,8 @@ TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
 
 // Regression test: a read on a thread of the executor runs the attempt itself,
 // and the source forks inside that attempt. The child no longer counts the read
-// as waiting, so the read must end by its timeout. In the past, the child
-// crashed.
+// as waiting. So in the child, the read must end when its timeout has passed.
+// In the past, the child crashed.
 TEST(ForkStressTest, E4AReadWhoseOwnAttemptForksEndsInTheChild) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;

@@ -121,7 +121,7 @@ TEST(ForkTest, E4EarlierFailuresStillCountInTheChild) {
 }
 
 // Returns the number that `count` returns in the child of a fork(), or -1 if
-// the parent cannot get it.
+// the child cannot send the number to the parent.
 template <typename Function>
 int64_t CountedInChild(Function count) {
   int ends[2];
@@ -169,8 +169,8 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// The child draws its wait anew, so its reads must not fail with the error that
-// the parent keeps for the time between two attempts.
+// The child draws new jitter for the wait between attempts (F8). So the child's
+// errors must not name the time of the parent's next attempt.
 TEST(ForkTest, E4TheErrorsOfTheChildNameItsOwnNextAttempt) {
   ManualExecutor executor;
   Strings::Options options;

@@ -19,8 +19,8 @@ inline pid_t Fork() {
   return pid;
 }
 
-// Waits for the process `child`. Returns whether there was such a child and it
-// ended with status 0.
+// Waits for `child`, a result of `Fork`. Returns whether the fork succeeded and
+// the child ended with status 0.
 inline bool EndedWell(pid_t child) {
   int status = 0;
   return child > 0 && waitpid(child, &status, 0) == child &&

@@ -201,7 +201,7 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502) {
 }
 
 // The endpoint answers 502 for an hour, but at the start there is a token that
-// is valid for half an hour. No read fails before it expires.
+// is valid for half an hour. No read fails before that token expires.
 TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   const auto token = Make(ColonyPolicy());
   source_.Answer("t0", absl::Minutes(30));

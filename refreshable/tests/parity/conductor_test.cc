@@ -38,9 +38,9 @@ using ::testing::Not;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-// Returns a policy under which a read makes at most one attempt. After the
-// first four consecutive failures, the next attempt may start 2, 4, 8 and 16 s
-// after the start of the failed attempt. The fifth failure is fatal.
+// Returns a policy under which a read makes at most one attempt. The waits
+// after the first four consecutive failures are 2, 4, 8 and 16 s, each from the
+// start of the failed attempt. The fifth failure is fatal.
 RefreshPolicy ConductorPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -82,9 +82,9 @@ class ConductorParityTest : public OutageTest {
     return token;
   }
 
-  // Calls a server with CallWithToken, and returns the outcome. The server
-  // answers `rejected` to the tokens in `bad`, and 200 to all other tokens. The
-  // status is -1 if the server gave no answer.
+  // Calls a server with CallWithToken, and returns the server's answer. The
+  // server answers `rejected` to the tokens in `bad`, and 200 to all other
+  // tokens. If the server was not called, returns a Response with status -1.
   Response CallServer(Token& token, std::vector<std::string> bad,
                       Response rejected) {
     const auto response = CallWithToken(
@@ -156,8 +156,6 @@ TEST_F(ConductorParityTest, C2AnythingElsePassesThroughUntouched) {
   static_assert(kMaxErrorBodyBytes == 65536);
 }
 
-// A 401 of the token endpoint is an ordinary failure: no token is rejected, and
-// the server gets no request.
 TEST_F(ConductorParityTest, C2TheTokenEndpointsOwnAnswersAreNotRejections) {
   const auto token = Make(ConductorPolicy());
   source_.Answer(HttpErrorToStatus(401, {}, WallAt(absl::ZeroDuration())));

@@ -21,8 +21,7 @@
 
 namespace refreshable {
 
-// Returns `times` in seconds, as numbers that are easier to read than
-// absl::Duration.
+// Returns `times` in seconds.
 inline std::vector<double> InSeconds(const std::vector<absl::Duration>& times) {
   std::vector<double> seconds;
   for (const absl::Duration time : times) {

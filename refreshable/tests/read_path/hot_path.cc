@@ -19,7 +19,8 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
 }
 
 // hot_path_test.sh must find the lock in HotPathWithALock and the call in
-// HotPathWithACall. That shows that it would find a lock or a call in a read.
+// HotPathWithACall. This shows that the script would find a lock or a call in
+// HotPathRead.
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }

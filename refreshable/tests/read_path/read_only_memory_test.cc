@@ -35,8 +35,8 @@
 namespace {
 
 // The arena: the memory for everything that becomes read-only. A thread
-// allocates from it while its `use_arena` is true, and otherwise from the heap.
-// What is freed in the arena is not used again.
+// allocates from the arena while the thread's `use_arena` is true, and
+// otherwise from the heap. Freed memory of the arena is not used again.
 constexpr size_t kArenaBytes = size_t{16} << 20;
 unsigned char* arena = nullptr;
 size_t arena_used = 0;
@@ -102,8 +102,8 @@ struct Node final : internal::HazardNode {};
 
 // Returns whether the inlined part of a read succeeds on this thread. (It fails
 // if the program and the library use different variables for the thread's
-// slots.) In symmetric mode, and without thread-local variables, returns true
-// without a check. The thread must have read before, and must hold no lease.
+// slots.) Without membarrier(2) or thread-local variables, returns true and
+// checks nothing. The thread must have read before, and must hold no lease.
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   internal::HazardDomain& domain = internal::HazardDomain::Current();
@@ -120,8 +120,7 @@ bool ReadsMakeNoCall() {
 
 class ReadOnlyMemoryTest : public testing::Test {
  protected:
-  // Objects of an earlier test stay in the arena; each test begins on a new
-  // page.
+  // Begins on a new page, because objects of earlier tests stay in the arena.
   ReadOnlyMemoryTest() {
     if (arena == nullptr) {
       arena = static_cast<unsigned char*>(
@@ -160,8 +159,8 @@ class ReadOnlyMemoryTest : public testing::Test {
   }
 
   void ReadFromFourThreads() {
-    // In symmetric mode (without membarrier(2)) the threads share slots, and a
-    // read takes longer. So each thread makes fewer reads.
+    // Without membarrier(2) the threads share slots, and a read takes longer.
+    // So each thread makes fewer reads.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> started{0};

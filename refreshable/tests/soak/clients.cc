@@ -203,10 +203,10 @@ void Client::Sweep(size_t at_most) {
     for (auto it = gone; it != pending_.end(); ++it) (*it)->CheckEnd();
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
-    // A callback that the executor refused may run only in the next operation
-    // on its Refreshable. So if every read must end (`at_most` is 0), this loop
-    // also resets each Refreshable. The loop then sleeps longer, because many
-    // resets would delay the executor.
+    // A callback that the executor refused may have to wait for the next
+    // operation on its Refreshable. So if every read must end (`at_most` is 0),
+    // this loop also resets each Refreshable. The loop then sleeps longer,
+    // because many resets would delay the executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();

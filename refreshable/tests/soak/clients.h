@@ -87,7 +87,8 @@ class Client {
   };
   Client(Kind kind, int number, uint64_t seed, World* world);
 
-  // Works until the world stops. Must be called on the client's own thread.
+  // Works until `World::stop` is true. Must be called on the client's own
+  // thread.
   void Run();
 
   // The thread that monitors the clients calls these methods.
@@ -103,7 +104,7 @@ class Client {
 
  private:
   uint64_t Random(uint64_t below) { return random_() % below; }
-  // Notes what the client does now, to be reported if it gets stuck.
+  // Notes what the client does now. This is reported if the client gets stuck.
   void Doing(const char* operation);
   Instance& AnyInstance();
   absl::Duration AnyTimeout();

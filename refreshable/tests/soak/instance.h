@@ -40,13 +40,13 @@ struct Totals {
   std::atomic<int64_t> published{0};  // Tokens published in any way.
 };
 
-// Checks from outside that one Refreshable keeps its promises. Thread-safe.
+// Checks that one Refreshable keeps its promises. Thread-safe.
 //
 // Compares the outcome of each read with what was known before the read: the
 // time, and the earliest generation that the read may get. So a delayed thread
 // causes no false alarm. A wall clock that is set back may cause a false alarm.
 // A Checks outlives its Refreshable, because callbacks run while the
-// Refreshable is destroyed.
+// Refreshable is being destroyed.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,
@@ -72,7 +72,7 @@ class Checks {
   // Notes that reads which start after this call must get `generation` or a
   // later generation.
   void Raise(uint64_t generation);
-  // These must be called before and after `Reset()`. After a reset, the
+  // These must be called before and after each `Reset()`. After a reset, the
   // withdrawn token may be published again (A1).
   void ResetBegins();
   void ResetEnded();
@@ -81,8 +81,9 @@ class Checks {
 
   // Notes that Invalidate has withdrawn the token of `lease`, at the moment
   // `since` or later. `resets` is what `resets()` returned before Invalidate
-  // was called. If a reset was running then or has begun since, it may have
-  // come after the withdrawal. In that case the token may be published again.
+  // was called. If a reset overlapped or followed the call of Invalidate, the
+  // reset may have come after the withdrawal. Then the token may be published
+  // again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.
@@ -92,10 +93,10 @@ class Checks {
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // The publication or withdrawal of `generation`, which happened after the
-  // moment (NextMoment) `since`. If an attempt brought the token, the attempt
-  // began before the moment `asked`. For an Install and for a withdrawal,
-  // `asked` is `Token::kNotAsked`.
+  // The publication or withdrawal of `generation`. It happened after `since`, a
+  // moment (see NextMoment). If an attempt brought the token, the attempt began
+  // before the moment `asked`. For an Install and for a withdrawal, `asked` is
+  // `Token::kNotAsked`.
   struct Change {
     uint64_t generation;
     uint64_t since;
@@ -158,7 +159,7 @@ class Instance {
   explicit Instance(const Config& config);
   ~Instance();
   // Returns whether the Refreshable has counted as many attempts as its source
-  // has seen calls. Must become true if no new attempt starts.
+  // has seen calls. If no new attempt starts, this must become true.
   bool Accounted() const;
 
   // These make a read and check its outcome.

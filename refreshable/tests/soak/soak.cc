@@ -148,10 +148,9 @@ class Watch {
   std::vector<Seen> seen_;
 };
 
-// Lets the endpoint of `instance` work, and resets the instance. Checks that
-// the instance then gets a token within `limit`, whatever happened before (B8),
-// and that it has counted all its attempts (S2). If it gets no token, ends the
-// program.
+// Makes the endpoint of `instance` work, and resets the instance. Checks that
+// the instance then gets a token within `limit` (B8), and that it has counted
+// all its attempts (S2). Ends the program if the instance gets no token.
 void CheckHeals(Instance& instance, absl::Duration limit) {
   const BootTime end = BootNow() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);
@@ -254,8 +253,9 @@ void CheckFlat(const std::vector<Row>& rows) {
       +[](const Row& row) { return row.process.resident_kib; }, 4096);
 }
 
-// Returns the bytes on the heap without the bytes of the threads' records. The
-// records are reused and never freed. CheckFlat checks the number of records.
+// Returns the bytes on the heap without the records that hold the threads'
+// hazard slots. The records are reused and never freed. CheckFlat checks the
+// number of records.
 int64_t HeapBesideRecords() {
   return HeapBytes() - HazardDomain::Current().CountForTesting().bytes;
 }
@@ -432,8 +432,8 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
-  // The slack of 8 KiB is for what CreateWhatStays does not create. That takes
-  // about 1 KiB.
+  // The slack of 8 KiB is for the objects that the library keeps and that
+  // CreateWhatStays does not create. They take about 1 KiB.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",
               static_cast<long long>(HeapBesideRecords() - heap));

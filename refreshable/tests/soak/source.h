@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that answers a call, fails, hangs, drops
-// the call or throws, as its mode and its seed decide. The source checks that
-// it is not called more often than promised.
+// The soak's token endpoint: a source that answers, fails, hangs, drops the
+// call or throws. The source checks that it is not called more often than
+// promised.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
 #define REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -63,8 +63,8 @@ class LateAnswers {
 // Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
 // A call may reach the source long after its attempt started, so the time
 // between two calls says nothing. Instead, this class checks whether the time
-// since an earlier event was long enough for the number of calls since that
-// event. Thread-safe.
+// since an earlier answer, or since the start of an outage, was long enough for
+// the number of calls in that time. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
@@ -78,7 +78,7 @@ class Schedule {
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
 
-  // These begin and end an outage. While it lasts, the calls are also checked
+  // These begin and end an outage. During an outage, the calls are also checked
   // against the backoff (B1, B8).
   void StartOutage();
   void EndOutage();
@@ -133,7 +133,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
     kMixed,   // Answers with a token in most cases, and otherwise fails.
     kDown,    // Fails, in several ways.
     kGood,    // Answers with a token at once.
-    kSilent,  // Answers with a token once the call is cancelled or overdue.
+    kSilent,  // Answers with a token when the call is cancelled or overdue.
     kStuck,   // Answers with a token long after the attempt's timeout.
   };
 
@@ -169,9 +169,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  // Notes the end of a call. Must be called before the call is answered: the
-  // answer may cause the next call, and the two would then seem to be attempts
-  // at the same time. Returns true if the call had not been cancelled.
+  // Notes the end of a call. Must be called before the call is answered. (The
+  // answer may cause the next call, and the two calls must not seem to
+  // overlap.) Returns true if the call had not been cancelled.
   bool Leave(uint64_t call);
   // Returns the number of calls that are neither answered nor cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -26,7 +26,7 @@
 
 namespace {
 
-// The number of bytes that are allocated now, including those that the heap
+// The number of bytes that are allocated now, including the bytes that the heap
 // adds to each block.
 std::atomic<int64_t> bytes_in_use{0};
 
@@ -71,8 +71,8 @@ constexpr int64_t kMost = 896;
 #else  // Instances are larger with other standard libraries.
 constexpr int64_t kMost = 2048;
 #endif
-// The bytes of an instance's lock. 63 locks share a page. BytesEach does not
-// count these pages, so it adds the bytes of the lock.
+// The bytes of an instance's lock, which shares a page with 62 other locks.
+// BytesEach adds these bytes, because the pages exist before it counts.
 constexpr int64_t kLock = 4096 / 63;
 
 // Returns a token that is so short that its std::string allocates nothing.
@@ -134,8 +134,8 @@ TEST(FootprintTest, AnIdleInstanceOnAThreadExecutor) {
   EXPECT_LE(BytesEach<ThreadExecutor>(Installed), kMost);
 }
 
-// A refresh cancels timers. A ManualExecutor keeps the entries of cancelled
-// timers for a while. They take up to this many bytes per instance.
+// A refresh cancels timers, and a ManualExecutor keeps the entries of cancelled
+// timers for a while. The entries take up to this many bytes per instance.
 constexpr int64_t kCancelled = 48;
 
 TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
