@@ -100,8 +100,8 @@ namespace users {
 
 int references = 0;
 
-// A token type whose namespace has functions with the same names as functions
-// of the library.
+// A token in a namespace whose functions have the names of functions of the
+// library.
 struct Token {};
 template <typename T>
 void Ref(T*) {

@@ -202,8 +202,8 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   });
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
-  // If another thread tells the observer, the observer's read waits. So the
-  // test reads until a read of the observer has got FAILED_PRECONDITION.
+  // If another thread tells the observer, the observer's read is allowed to
+  // wait. So the test reads until a read of the observer has been refused.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();
