@@ -30,8 +30,8 @@ namespace {
 
 absl::Time Wall() { return absl::Now(); }
 
-// Returns the time by GetTickCount64, which also counts the time of sleep and
-// hibernation. Its resolution is 10 to 16 ms.
+// Returns the time of GetTickCount64, which also counts sleep and hibernation.
+// Its resolution is 10 to 16 ms.
 BootTime Boot() {
   return BootTime() +
          absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
@@ -40,8 +40,8 @@ BootTime Boot() {
 #else
 
 #if defined(__APPLE__)
-// On macOS, CLOCK_MONOTONIC_RAW also counts the time of sleep, and NTP does not
-// change its speed. (CLOCK_UPTIME_RAW does not count sleep.)
+// On macOS, CLOCK_MONOTONIC_RAW also counts sleep, and NTP does not change its
+// speed.
 constexpr clockid_t kBootClock = CLOCK_MONOTONIC_RAW;
 #elif defined(CLOCK_BOOTTIME)
 constexpr clockid_t kBootClock = CLOCK_BOOTTIME;
@@ -59,8 +59,8 @@ timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
     // The kernel or a sandbox does not provide `kBootClock`. This code assumes
-    // that then every read of `kBootClock` fails, so that the times of two
-    // clocks are never mixed.
+    // that every read of `kBootClock` fails then. Otherwise the times of two
+    // clocks would be mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;
@@ -103,10 +103,10 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
       nanos == std::numeric_limits<int64_t>::min()) {
     return nanos;
   }
-  // The ticks are those of time(2). While time(2) returns T, the present moment
-  // is before T + 1 s, plus the delay of the kernel's tick. The delay is up to
-  // 10 ms, and more in a virtual machine that is not scheduled. Subtracting a
-  // second allows for a delay of up to a second.
+  // `Ticks()` is T, the second that time(2) returns. The kernel updates T late:
+  // by up to 10 ms, or by more in a virtual machine that is not scheduled. If T
+  // is at most 1 s late, the present moment is before T + 2 s. If T is less
+  // than the value returned here, T + 2 s is not after `t`.
   return absl::ToUnixSeconds(t) - 1;
 }
 

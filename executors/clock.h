@@ -29,9 +29,10 @@ class BootTime {
   // `BootTime() + d`.
   constexpr BootTime() = default;
 
-  // Two moments that lie before and after all others. As with absl::Time,
-  // adding to them or subtracting from them changes nothing, and their distance
-  // from every finite moment is infinite.
+  // `InfinitePast` is before all other moments, and `InfiniteFuture` is after
+  // all other moments. As with absl::Time, adding or subtracting a duration
+  // does not change these two moments, and their distance from every finite
+  // moment is infinite.
   static constexpr BootTime InfinitePast() {
     return BootTime(-absl::InfiniteDuration());
   }
@@ -91,9 +92,9 @@ struct Instant {
 
 // A wall clock that costs next to nothing to read, for paths where the cost of
 // `Clock::Now` would dominate. It answers one question: is it certain that a
-// given moment has not come yet? Its ticks may lag behind the wall clock;
-// `TicksBefore` allows for that. A thread-safe value type. An object must not
-// be read after the Clock that it came from has been destroyed.
+// given moment has not come yet? Its ticks may lag behind the wall clock, and
+// `TicksBefore` allows for the lag. A thread-safe value type. An object must
+// not be read after the Clock that it came from has been destroyed.
 class CoarseWallClock {
  public:
   // Creates a clock whose answer is always "not certain".
@@ -112,8 +113,9 @@ class CoarseWallClock {
   int64_t Ticks() const { return IsSystem() ? SystemTicks() : OtherTicks(); }
   int64_t TicksBefore(absl::Time t) const;
 
-  // The two cases of `Ticks()`, for callers that know which clock this is:
-  // `SystemTicks()` if `IsSystem()`, otherwise `OtherTicks()`.
+  // `Ticks()` calls `SystemTicks()` if `IsSystem()` is true, and `OtherTicks()`
+  // if it is false. A caller that knows the result of `IsSystem()` may call the
+  // matching function itself.
   bool IsSystem() const { return source_ == nullptr; }
   static int64_t SystemTicks() {
     return static_cast<int64_t>(std::time(nullptr));
@@ -139,8 +141,9 @@ class CoarseBootClock {
  public:
   // Creates a clock whose answer is always "not certain".
   CoarseBootClock() : CoarseBootClock(&kUnknown) {}
-  // Returns the operating system's clock (see SystemClock). It is exact,
-  // because there is no cheaper clock that counts suspended time.
+  // Returns the operating system's clock of BootTime (see SystemClock). This
+  // clock is exact, because there is no cheaper clock that counts suspended
+  // time.
   static CoarseBootClock System() { return CoarseBootClock(nullptr); }
   // Returns an exact clock that reads its BootTime from `*nanos`, in
   // nanoseconds since the clock's origin, rounded down. `nanos` is not owned.
@@ -167,22 +170,23 @@ class CoarseBootClock {
 };
 
 // Returns `t` in nanoseconds since 1970, rounded down. A time too late for an
-// int64_t becomes the largest value. A time too early becomes the smallest
-// value plus one. Only the infinite past becomes the smallest value.
+// int64_t becomes the largest int64_t. A time too early becomes the smallest
+// int64_t plus one. Only the infinite past becomes the smallest int64_t.
 int64_t FloorToUnixNanos(absl::Time t);
 
 // A source of time. An executor's timers follow its own clock
 // (`Executor::clock()`), so real time never mixes with virtual timers.
 //
 // Implementations must be thread-safe. `Now()` and `CoarseBoot()` are called
-// often, from any thread, and while locks are held: they must not block on
-// anything that waits for a task, and must not call back into their caller.
+// often, from any thread, and under locks of the caller. So they must not wait,
+// even indirectly, for a task to run, and must not call back into the code that
+// calls them.
 class Clock {
  public:
   virtual ~Clock() = default;
 
-  // Returns the present moment. `boot` never decreases from one call to a call
-  // that happens after it.
+  // Returns the present moment. `boot` never decreases: a call that happens
+  // after another call does not return an earlier `boot`.
   virtual Instant Now() const = 0;
 
   // Returns a coarse form of the wall clock that `Now()` reads. A Refreshable

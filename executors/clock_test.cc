@@ -17,7 +17,6 @@
 namespace refreshable {
 namespace {
 
-// A BootTime cannot be converted to or from absl::Duration or absl::Time.
 static_assert(!std::is_convertible_v<BootTime, absl::Duration>);
 static_assert(!std::is_convertible_v<absl::Duration, BootTime>);
 static_assert(!std::is_constructible_v<absl::Duration, BootTime>);
@@ -65,10 +64,9 @@ TEST(ClockTest, BootTimePrintsTheTimeSinceTheOrigin) {
 }
 
 TEST(ClockTest, WallIsTheSystemsTime) {
-  // The wall time must lie between two readings of absl::Now(). absl::Now()
-  // interpolates between readings of the operating system's clock, so it may
-  // differ from that clock, by less than `kSlack`. No step of the wall clock is
-  // expected during the test.
+  // The wall time must lie between two readings of absl::Now(). absl::Now() may
+  // differ from the operating system's clock by less than `kSlack`, because it
+  // interpolates. No step of the wall clock is expected during the test.
   const absl::Duration kSlack = absl::Seconds(1);
   const absl::Time before = absl::Now();
   const absl::Time wall = SystemClock::Get().Now().wall;

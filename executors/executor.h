@@ -21,7 +21,7 @@ namespace refreshable {
 
 // The id of a timer. An executor never gives the same id to two timers.
 enum class TimerId : uint64_t {
-  kNone = 0,  // No timer. `RunAfter` returns this if it refuses one.
+  kNone = 0,  // No timer. `RunAfter` returns this if it refuses a timer.
 };
 
 // An executor runs tasks, soon or after a delay. The delays are measured by the
@@ -35,7 +35,7 @@ enum class TimerId : uint64_t {
 //
 // Ownership: the executor owns every task that it accepts. The executor either
 // runs such a task exactly once or destroys it without having run it. An
-// executor that shuts down may drop queued tasks. If a task is destroyed
+// executor that shuts down may destroy queued tasks. If a task is destroyed
 // without having run, the code that queued the task learns this from the
 // destruction. The executor's destructor destroys all pending tasks. The
 // destructors of these tasks may call `Cancel`, `InExecutorThread` and
@@ -53,8 +53,8 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
   virtual ~Executor();
 
-  // Returns a flag that is true once this executor has been destroyed. The flag
-  // may be kept after that, and may be read on any thread.
+  // Returns a flag that becomes true when this executor is destroyed. The flag
+  // may outlive the executor, and may be read on any thread.
   std::shared_ptr<const std::atomic<bool>> destroyed() const {
     return destroyed_;
   }
@@ -62,14 +62,14 @@ class Executor {
   // Queues `task` to be run soon on a thread of this executor. The task, such
   // as a callback, should not block for long. Returns false if the task is
   // refused, for example because the executor has been shut down. A refused
-  // task is destroyed before `Run` returns. Must not run `task` on the calling
-  // thread before `Run` returns, and must not block until another task has run.
+  // task is destroyed before `Run` returns. `Run` must not run `task` on the
+  // calling thread before it returns, and must not wait for another task.
   virtual bool Run(Task task) = 0;
 
   // Does the same as `Run`, but for a task that may block for any length of
   // time, such as a call of a token source. An executor that can run such tasks
   // on separate threads should override this, so that tasks given to `Run` do
-  // not wait for them. The default calls `Run`.
+  // not wait for blocking tasks. The default calls `Run`.
   virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured by
@@ -77,12 +77,12 @@ class Executor {
   // infinite delay is accepted like any other, and never fires.
   //
   // Timers run one after another, in the order of their due times. A timer's
-  // task should not block. It should run on time even if all threads that run
-  // the tasks of `Run` and `RunBlocking` are blocked.
+  // task should not block. The executor should run it on time even if all
+  // threads that run the tasks of `Run` and `RunBlocking` are blocked.
   //
   // Returns `TimerId::kNone` if the timer is refused. In that case `task` is
-  // destroyed before `RunAfter` returns. Must not run `task` on the calling
-  // thread before `RunAfter` returns.
+  // destroyed before `RunAfter` returns. `RunAfter` must not run `task` on the
+  // calling thread before it returns.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. Returns true if the timer's task was still pending. The
@@ -99,9 +99,9 @@ class Executor {
   // false.
   virtual bool InExecutorThread() const = 0;
 
-  // Lets the calling thread do this executor's work until one of these holds:
+  // Runs tasks of this executor on the calling thread until one of these holds:
   //
-  //   - `done()` is true. If it is true at once, no work is done.
+  //   - `done()` is true. If it is true at the start, no task is run.
   //   - The BootTime of `clock()` reaches `deadline`.
   //   - `deadline` is the infinite future, and nothing that is pending could
   //     still change `done()`.
@@ -114,7 +114,7 @@ class Executor {
   // executor that has threads of its own.
   virtual bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline);
 
-  // Returns the clock that `RunAfter` and `DriveUntil` follow. It is
+  // Returns the clock that `RunAfter` and `DriveUntil` follow. The clock is
   // thread-safe and lives as long as the executor.
   virtual const Clock& clock() const = 0;
 

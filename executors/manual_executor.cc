@@ -294,7 +294,7 @@ ManualExecutor::OwnedStep ManualExecutor::Take(uint64_t id) {
 }
 
 void ManualExecutor::RunStep(OwnedStep step) {
-  // Notes that the task has ended, even if an exception ends it.
+  // Decrements `depth_` when the task ends, even if an exception ends it.
   struct Leave {
     ManualExecutor* executor;
     ~Leave() {
@@ -302,8 +302,8 @@ void ManualExecutor::RunStep(OwnedStep step) {
       --executor->depth_;
     }
   } leave{this};
-  // The task is destroyed before `leave`, so the task's destructor still counts
-  // as inside the task.
+  // The task is destroyed before `leave`, so `InExecutorThread` is still true
+  // inside the task's destructor.
   const OwnedStep running = std::move(step);
   std::move(running->task)();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ManualExecutor: an executor and a virtual clock in one, for tests and for
-// programs that pump their work from a loop of their own.
+// programs that run tasks in a loop of their own.
 
 #ifndef REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
@@ -59,11 +59,11 @@ namespace refreshable {
 // The task counts as run, and the executor stays usable.
 //
 // The destructor never runs a task. It destroys the pending steps, in the order
-// in which they would run, on the destroying thread, with no lock held. Once
+// in which they would run, on the destroying thread, with no lock held. After
 // the destructor has begun, `Run`, `RunBlocking` and `RunAfter` end the
-// program. The destruction of a task may call these methods for the object that
-// queued the task, such as a Refreshable. So this object must be destroyed
-// before the executor. A task that is still pending after that does no harm.
+// program. An object that queues tasks, such as a Refreshable, may call these
+// methods when one of its tasks is destroyed. So the object must be destroyed
+// before the executor. A task that the object has left pending does no harm.
 class ManualExecutor final : public Executor {
  public:
   // A description of a pending step, for code that chooses the order of steps
@@ -159,7 +159,7 @@ class ManualExecutor final : public Executor {
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 
-  // Makes the calling thread the owner. Requires that no driving call is in
+  // Makes the calling thread the owner. Requires: no driving call is in
   // progress.
   void BindToCurrentThread();
 
@@ -198,8 +198,8 @@ class ManualExecutor final : public Executor {
 
   // Queues `task` and returns its step's id. Returns 0 if the task is refused.
   uint64_t Queue(PendingStep::Kind kind, absl::Duration delay, Task& task);
-  // If the first step is due by `limit`, moves time to its due time if that is
-  // in the future, and runs the step. Returns whether a step ran. A timer that
+  // If the first step is due at `limit` or earlier, moves time forward to the
+  // step's due time and runs the step. Returns whether a step ran. A timer that
   // never fires is not run, even if `limit` is the infinite future.
   bool RunFirst(BootTime limit);
   // Returns the turn of the first step; null if no step is pending.
@@ -238,7 +238,7 @@ class ManualExecutor final : public Executor {
   executors_internal::IdMap<Step> timers_ ABSL_GUARDED_BY(mu_);
   // A heap with the earliest turn in front. The heap may contain leftovers:
   // turns of steps that are no longer pending. `First` removes leftovers at the
-  // front. `Take` removes all leftovers when they are most of a large heap.
+  // front. `Take` removes all leftovers when they make up most of a large heap.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

@@ -113,9 +113,9 @@ ThreadExecutor::~ThreadExecutor() {
   }
   ThreadPool* const pool = LastPool();
   std::shared_ptr<ThreadPool> last;
-  // A task that is left running may still call this executor. Once `pool_` is
-  // null, `LastPool` accepts calls only from tasks of a released pool. So the
-  // pool is released first.
+  // The pool is released before `pool_` becomes null. A task that is left
+  // running may still call this executor. When `pool_` is null, `LastPool`
+  // accepts such a call only if the task's pool has been released.
   if (pool->OfThisProcess()) last = pool->Release();
   pool_ = nullptr;
 }
@@ -126,14 +126,15 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
   Require(!pool->OwnsThisThread(),
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
-  // In the child of a fork(), another thread may be creating the child's pool
-  // now. Either `pool_` is already the child's pool, or the other thread sees
-  // that `shut_down_` is set and shuts the child's pool down.
+  // `pool_` is read again after `shut_down_` is set. In the child of a fork(),
+  // another thread may be creating the child's pool now. Either this thread
+  // reads the child's pool from `pool_`, or the other thread sees that
+  // `shut_down_` is set and shuts the child's pool down.
   pool = pool_;
-  // If the child of a fork() has never used the executor, `pool` is still the
-  // parent's pool. A thread that exists only in the parent may have held the
-  // lock of the parent's pool during the fork(). So this call does not touch
-  // that pool.
+  // In the child of a fork() that has never used the executor, `pool` is still
+  // the parent's pool. This call must not touch the parent's pool, because a
+  // thread that exists only in the parent may have held the lock of that pool
+  // during the fork().
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
 }
 

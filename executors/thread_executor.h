@@ -28,23 +28,23 @@ class ThreadPool;
 // delays no task of `Run` and no timer.
 //
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
-//   for another task, up to `Options::blocking_threads`. Further tasks wait
-//   until one of these threads has finished its task.
-// - Tasks given to `Run` share up to four threads. If these tasks block, and no
-//   thread has taken a waiting task for 20 ms, another thread is created, up to
-//   `Options::workers`.
+//   for another task, up to `Options::blocking_threads` threads. Further tasks
+//   wait until one of these threads has finished its task.
+// - Tasks given to `Run` share up to four threads. If these tasks block, and
+//   no thread has taken a waiting task for 20 ms, another thread is created, up
+//   to `Options::workers` threads.
 // - Timer tasks run on one thread, one after another.
 //
 // Tasks given to `Run` start in the order in which they were given. The same
 // holds for tasks given to `RunBlocking`.
 //
 // Many short tasks given at the same time cost few wake-ups. A thread is
-// *arriving* from its creation or wake-up until it takes a task. Arriving
-// threads are counted separately for tasks of `Run` and of `RunBlocking`.
-// Giving a task wakes or creates a thread only if fewer than two threads are
-// arriving, or if the queue is full. A thread that takes a task wakes or
-// creates another thread if more tasks wait than threads are arriving, and
-// fewer than two threads are arriving.
+// *arriving* from its creation or wake-up until it takes a task. A task given
+// to `Run` or `RunBlocking` wakes or creates a thread only if fewer than two
+// threads are arriving, or if the queue is full (`Options::max_queued`). A
+// thread that takes a task wakes or creates another thread if fewer than two
+// threads are arriving and more tasks wait than threads are arriving. The
+// queues and threads of `Run` and `RunBlocking` are counted separately.
 //
 // New threads are created by the threads that construct or use the executor,
 // and by the executor's own threads. A new thread inherits its creator's signal
@@ -94,18 +94,19 @@ class ThreadExecutor final : public Executor {
     // The maximum number of threads for tasks given to `Run`, 1 to kMaxThreads.
     int workers = 64;
     // How long an idle thread waits for a task before it ends; not negative. A
-    // finite time of more than an hour counts as an hour. If infinite, idle
-    // threads do not end.
+    // finite time of more than an hour counts as an hour. If the time is
+    // infinite, idle threads do not end.
     absl::Duration idle_timeout = absl::Seconds(10);
     // The longest time that the destructor waits for running tasks; not
-    // negative. If infinite, the destructor waits until all tasks have ended.
+    // negative. If the time is infinite, the destructor waits until all tasks
+    // have ended.
     absl::Duration shutdown_grace = absl::Seconds(5);
     // `max_queued` is the maximum number of waiting tasks for which no thread
     // is arriving (see above). It applies to tasks of `Run` and of
     // `RunBlocking` separately. `max_timers` is the maximum number of pending
-    // timers. Both must be at least 1. Further tasks and timers are refused.
-    // The default sets no limit, because a Refreshable needs little: one timer,
-    // a task for each attempt, and a task for each asynchronous read.
+    // timers. Both must be at least 1. Tasks and timers beyond these limits are
+    // refused. By default there is no limit. A Refreshable needs one timer, and
+    // a task for each attempt and each asynchronous read.
     size_t max_queued = std::numeric_limits<size_t>::max();
     size_t max_timers = std::numeric_limits<size_t>::max();
   };
@@ -118,16 +119,15 @@ class ThreadExecutor final : public Executor {
       const Options& options);
 
   // These constructors do what `Create` does, but end the program with a
-  // message where `Create` would return an error. The constructor without an
-  // argument uses the default options.
+  // message where `Create` would return an error.
   ThreadExecutor();
   explicit ThreadExecutor(const Options& options);
 
   // Calls `Shutdown(Options::shutdown_grace)`. If tasks are still running after
-  // that, one line on stderr says how many. Such tasks keep their threads, and
-  // the memory that the threads share, until they return or the process ends.
-  // They must not use the executor. Destroying the executor inside one of its
-  // own tasks ends the program.
+  // that, one line on stderr says how many. These tasks keep their threads, and
+  // the memory that the threads share, until the tasks return or the process
+  // ends. The tasks must not use the executor. Destroying the executor inside
+  // one of its own tasks ends the program.
   ~ThreadExecutor() override;
 
   ThreadExecutor(const ThreadExecutor&) = delete;
@@ -169,9 +169,9 @@ class ThreadExecutor final : public Executor {
 
   // Returns the pool that was created last. In the child of a fork() that has
   // not used the executor yet, that is the parent's pool. If this executor has
-  // been destroyed, returns null to a task that was left running, and ends the
-  // program for any other caller. (This works while the memory of the executor
-  // still exists, as in a static object.)
+  // been destroyed, returns null if the caller is a task that was left running,
+  // and otherwise ends the program. (This works while the memory of the
+  // executor still exists, as in a static object.)
   ThreadPool* LastPool() const;
   // Returns the pool of this process. At the first use in the child of a
   // fork(), creates that pool. Returns null if the caller's task must be

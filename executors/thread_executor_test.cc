@@ -243,9 +243,8 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // The timer thread's next reading sees the new wall time. The thread acts on
-  // that reading before it reads the clock again, so the test awaits two
-  // readings.
+  // The test waits for two readings. In the first reading the timer thread sees
+  // the new wall time, and it acts on that time before the second reading.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
@@ -259,7 +258,7 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
 TEST(ThreadExecutorTest, EqualDueTimesRunInTheOrderOfInsertion) {
   FakeClock clock;
   const auto executor = ThreadExecutorTestPeer::Create(clock);
-  std::vector<int> ran;  // Only the timer thread writes to it.
+  std::vector<int> ran;  // Only the timer thread writes to `ran`.
   absl::Notification all_ran;
   for (int i = 0; i < 10; ++i) {
     executor->RunAfter(absl::Hours(1), [&, i] {
@@ -336,7 +335,7 @@ TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
 }
 
 #ifndef _WIN32
-// Returns whether `f` returned true in a forked child process.
+// Calls `f` in a forked child process. Returns whether `f` returned true.
 bool InChild(const std::function<bool()>& f) {
   const pid_t child = fork();
   if (child == 0) {

@@ -70,8 +70,8 @@ void FireAndWait(Executor& executor) {
   fired.WaitForNotification();
 }
 
-// Regression test: blocking tasks once shared the executor's four workers with
-// all other tasks, so a few sources that hung held up everything.
+// Regression test: blocking tasks used to share the executor's four workers
+// with all other tasks. A few sources that hung then held up everything.
 TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
   for (const int blocked : {4, 32, 300}) {
     SCOPED_TRACE(blocked);
@@ -79,7 +79,8 @@ TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
     Blockade blockade;
     absl::BlockingCounter started(std::min(blocked, 256));
     for (int i = 0; i < blocked; ++i) {
-      // At most 256 tasks run at the same time. The others stay in the queue.
+      // At most 256 tasks run at the same time. Further tasks stay in the
+      // queue.
       ASSERT_TRUE(
           executor->RunBlocking(blockade.Task(i < 256 ? &started : nullptr)));
     }
@@ -162,7 +163,7 @@ TEST(ThreadExecutorThreadsTest, X1BlockingTaskIsInsideTheExecutor) {
   ran.WaitForNotification();
 }
 
-// Regression test: timers and tasks beyond the first 16,384 were once refused.
+// Regression test: timers and tasks beyond the first 16,384 used to be refused.
 TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   constexpr int kMany = 20000;
   ThreadExecutor::Options options = Patient();
@@ -192,8 +193,8 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
 }
 
 // A task beyond `max_queued` is refused only if no thread can be woken or
-// created for it. Here threads take 16 tasks, the 17th task waits, and the 18th
-// task is refused.
+// created for it. Here 16 threads take one task each, the 17th task waits, and
+// the 18th task is refused.
 TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
   constexpr int kThreads = 16;
   ThreadExecutor::Options options = Patient();
@@ -265,8 +266,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
                                                   &started)]() mutable {
     std::move(task)();
     // A task that was left running must not call the destroyed executor. But if
-    // it does so while the executor's memory is valid, the executor refuses
-    // what it asks for, and the program does not end.
+    // the executor's memory is still valid, such a call does not end the
+    // program, and the executor refuses the request.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),
@@ -286,7 +287,7 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
 }
 
 // Regression test: a task that was left running may call the executor at the
-// very moment when the executor's destructor ends. Such a call once ended the
+// very moment when the executor's destructor ends. Such a call used to end the
 // program with a message about misuse.
 TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningAreRefusedAtAnyMoment) {
   constexpr int kTimes = 50;
@@ -330,7 +331,7 @@ class ThreadExecutorThreadsDeathTest : public ::testing::Test {
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 
-// Regression test: exit() once waited forever for a source that hung.
+// Regression test: exit() used to wait forever for a source that hung.
 TEST_F(ThreadExecutorThreadsDeathTest, X4ExitEndsThoughATaskOfAStaticOneHangs) {
   EXPECT_EXIT(
       {

@@ -101,7 +101,7 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// Regression test: `Create` once threw when the system refused a thread. In a
+// Regression test: `Create` used to throw if the system refused a thread. In a
 // build without exceptions, the program ended.
 TEST(ThreadRefusalTest, X3CreateSaysThatThereAreNoThreads) {
   const NoThreads no_threads;
@@ -144,8 +144,8 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
       go.WaitForNotification();
     }));
   }
-  // The queued task runs although the first task still blocks its thread: once
-  // the system grants threads, the executor creates another thread.
+  // The queued task runs although the first task still blocks its thread. The
+  // executor creates another thread as soon as the system grants threads.
   queued_ran.WaitForNotification();
   {
     const NoThreads no_threads;
@@ -167,8 +167,8 @@ class HandClock final : public Clock {
 };
 
 // Regression test: the executor used to ask the system for only one thread at a
-// time. It asked again only if no other thread had taken a task since. The last
-// tasks of this test then waited forever.
+// time. It asked again only if no other thread had taken a task meanwhile. The
+// last tasks of this test waited forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;
@@ -231,7 +231,7 @@ TEST(ThreadRefusalTest, X1LateThreadsAreNotMoreThanTheMaximum) {
 }
 
 // Regression test: the first use of an executor in the child of a fork()
-// creates threads. An executor that was shut down while it created them used to
+// creates threads. An executor that was shut down during that creation used to
 // run tasks even after the shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
@@ -271,7 +271,7 @@ TEST(ThreadRefusalTest, X3WithoutMemoryTasksAreRefused) {
   EXPECT_EQ(id, TimerId::kNone);
 }
 
-// Regression test: a new thread once needed memory before its first task. If
+// Regression test: a new thread used to need memory before its first task. If
 // there was no memory, the program ended.
 TEST(ThreadRefusalTest, X3AThreadThatWasMadeNeedsNoMoreMemory) {
   has_memory = true;

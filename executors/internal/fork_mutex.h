@@ -19,10 +19,10 @@ namespace executors_internal {
 
 // A mutex that the handlers of pthread_atfork(3) may lock before the fork, and
 // unlock in the parent and in the child process. An absl::Mutex must not be
-// used like that: in the child process it might wait for a thread that exists
-// only in the parent. This happens if that thread was about to queue for the
-// mutex at the moment of the fork. In builds without NDEBUG, it also happens if
-// that thread was inside the deadlock detection of absl::Mutex.
+// used like that, because in the child process it might wait forever for a
+// thread that exists only in the parent. It waits if the thread was about to
+// queue for the mutex at the moment of the fork. In builds without NDEBUG, it
+// also waits if the thread was inside the deadlock detection of absl::Mutex.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fault_server PORT: runs a FaultServer. Once it listens, writes the line
-// "ready" to standard output. Then reads the server's commands from standard
-// input, and writes the lines that the server reports to standard output. Ends
-// at the end of the input.
+// fault_server PORT: runs a FaultServer on the port PORT. The program writes
+// the line "ready" to standard output as soon as the server listens. After
+// that, each line of standard input is a command for the server, and each line
+// that the server reports is written to standard output. The program ends at
+// the end of the input.
 
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ int Run(int port) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  // By default a write to a closed connection would end the program.
+  // Without this line, a write to a closed connection would end the program.
   std::signal(SIGPIPE, SIG_IGN);
   int port = 0;
   if (argc != 2 || !absl::SimpleAtoi(argv[1], &port)) {

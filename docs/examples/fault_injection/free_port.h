@@ -11,12 +11,12 @@
 
 namespace refreshable_examples {
 
-// A free port of 127.0.0.1 that stays reserved while this object exists. Only a
-// server of the same user that sets SO_REUSEPORT can listen on the port. While
-// no server listens, connections are refused.
+// A port of 127.0.0.1 that is reserved while this object exists. A server can
+// listen on the port only if it sets SO_REUSEPORT and runs as the same user as
+// this process. If no server listens, connections are refused.
 class FreePort {
  public:
-  // Reserves a port. Returns UNAVAILABLE if no port is available.
+  // Reserves a free port. Returns UNAVAILABLE if there is none.
   static absl::StatusOr<FreePort> Get();
   ~FreePort();
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests an endpoint that is killed or stopped. A real proxy, nginx, is in front
-// of the endpoint and answers with 502 and 504. This test is not part of `bazel
-// test //...`, because it needs nginx:
+// Tests a Refreshable whose token endpoint is killed or stopped behind a real
+// proxy, nginx. The proxy then answers 502 or 504. This test is not part of
+// `bazel test //...`, because it needs nginx:
 //
 //   apt-get install nginx-light
 //   bazel test //docs/examples/fault_injection:nginx_test
@@ -38,13 +38,14 @@
 namespace refreshable_examples {
 namespace {
 
-// nginx's configuration. $0 is nginx's folder, $1 the port on which it listens,
-// and $2 the origin of the endpoint. After each request nginx logs a line
-// "request N STATUS CONNECTED", where CONNECTED is "-" if nginx could not
-// connect to the endpoint.
+// nginx's configuration. $0 is nginx's folder, $1 the port on which nginx
+// listens, and $2 the origin of the endpoint. After each request nginx logs a
+// line "request N STATUS CONNECTED". N is the number that the client gave the
+// request. CONNECTED is "-" if nginx could not connect to the endpoint.
 //
-// The line "user root" is for an nginx that root starts. Without the line,
-// nginx would give its folders to a default user, which a sandbox may forbid.
+// The line "user root" matters only if root starts nginx. Without the line,
+// nginx would make a default user the owner of its folders, and a sandbox may
+// forbid that.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
@@ -113,7 +114,7 @@ class NginxTest : public FaultsFixture {
   }
 
   // Also checks that nginx's log has each request once, with the result that
-  // the source reports.
+  // the source got.
   void TearDown() override {
     FaultsFixture::TearDown();
     if (!begun()) return;
@@ -176,7 +177,7 @@ class NginxTest : public FaultsFixture {
   std::optional<FreePort> port_;
   absl::Mutex mu_;
   std::map<int64_t, Request> requests_ ABSL_GUARDED_BY(mu_);
-  // True once nginx listens or has failed to start.
+  // True if nginx listens or has failed to start.
   bool started_ ABSL_GUARDED_BY(mu_) = false;
   bool listens_ ABSL_GUARDED_BY(mu_) = false;
   std::string said_ ABSL_GUARDED_BY(mu_);

@@ -39,23 +39,24 @@ class ServerProcess {
     int64_t other = 0;
   };
 
-  // Starts the server on a free port, which stays reserved for it. Returns OK
-  // once the server listens. Returns UNAVAILABLE if the system grants no port
-  // or process. If the server does not listen within a minute, ends the
+  // Starts the server on a free port, which stays reserved for the server, and
+  // waits until the server listens. Returns UNAVAILABLE if the system grants no
+  // port or process. If the server does not listen within a minute, ends the
   // program.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
   Url api_url() const { return {origin(), "/api"}; }
 
-  // Each of the next three methods sends a command to the server, and returns
-  // once the server has carried it out.
+  // `SetFault`, `Revoke` and `CountApi` each send a command to the server, and
+  // wait until the server has carried out the command.
   void SetFault(Fault fault);
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
-  // `Kill` kills the server with SIGKILL. `StartAgain` does what `Start` does,
-  // on the same port. The new server has no fault and no revoked tokens.
+  // `Kill` kills the server with SIGKILL. `StartAgain` then starts a new server
+  // on the same port, and waits and fails as `Start` does. The new server has
+  // no fault and no revoked tokens.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
@@ -63,8 +64,8 @@ class ServerProcess {
   void Stop() { child_->Stop(); }
   void Continue() { child_->Continue(); }
 
-  // Ends the server normally and returns its exit status. Requires that the
-  // server is running.
+  // Ends the server normally and returns its exit status. Requires: the server
+  // is running.
   int Close() { return child_->Close(); }
 
   // Returns how often the token endpoint has received each request. The key is
@@ -75,8 +76,8 @@ class ServerProcess {
   // `timeout` passes first.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
   // Waits until `count` huge answers have ended. Returns the largest number of
-  // bytes that the server has reported for a huge answer. Returns nullopt if
-  // `timeout` passes first.
+  // bytes that the server has reported for one of the huge answers
+  // (`Fault::kHuge`). Returns nullopt if `timeout` passes first.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 
@@ -98,8 +99,8 @@ class ServerProcess {
   std::map<int64_t, int> token_requests_ ABSL_GUARDED_BY(mu_);
   int64_t most_sent_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t huge_answers_ ABSL_GUARDED_BY(mu_) = 0;
-  // The line in which the server last answered a command or said "ready". Empty
-  // once `AwaitAnswer` has taken the line.
+  // The server's last answer to a command, or "ready" after a start.
+  // `AwaitAnswer` makes it empty.
   std::string said_ ABSL_GUARDED_BY(mu_);
 
   // Declared last, so that it is destroyed first: its thread calls `Hear`,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the 20 lines of notes_tokens.cc against a real OAuth 2.0 server, which
-// this program installs and starts. If the server cannot be installed, the exit
-// status is 75.
+// Gets tokens with NotesTokens (notes_tokens.h) from a real OAuth 2.0 server,
+// which this program installs and starts. If the server cannot be installed,
+// the exit status is 75.
 
 #include <iostream>
 

@@ -31,7 +31,7 @@
 
 namespace {
 
-// `RealServer::Install` sets both.
+// `RealServer::Install` sets these two variables.
 std::string* server_folder;
 std::string* nginx_program;
 
@@ -101,8 +101,8 @@ sockaddr_in Loopback(int port) {
 }
 
 // Binds `socket` to a free port and returns the port. While the socket is open,
-// the system gives the port to no other user. A server of the same user that
-// sets SO_REUSEPORT can listen on the port.
+// the port is reserved: a server can listen on it only if the server sets
+// SO_REUSEPORT and runs as the same user as this process.
 int HoldPort(int socket) {
   const int yes = 1;
   sockaddr_in address = Loopback(0);
@@ -123,7 +123,7 @@ absl::Status RealServer::Install() {
   if (workspace == nullptr) {
     return absl::UnavailableError("this program is for `bazel run`");
   }
-  // The script does not write into its own folder, so it can run in the
+  // prepare.sh does not write into its own folder, so it can run in the
   // checkout.
   const std::string command =
       absl::StrCat("'", workspace, "/server/prepare.sh' '", workspace,
@@ -197,8 +197,8 @@ void RealServer::WriteNginxConf(Certificate certificate) const {
        {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) {
     absl::StrAppend(&temporary, kind, "_temp_path ", folder_, "/", kind, ";\n");
   }
-  // Without "user root", the workers of an nginx that root starts could not
-  // reach the sockets in `folder_`.
+  // "user root" matters only if root starts nginx. Without it, nginx's workers
+  // could not reach the sockets in `folder_`.
   std::ofstream(folder_ + "/nginx.conf") << absl::StrCat(
       "user root; daemon off; pid ", folder_, "/nginx.pid; error_log ", folder_,
       "/nginx.log;\nevents { worker_connections 256; }\n"

@@ -19,14 +19,14 @@
 // Three processes: oidc-provider, which issues tokens (server/server.mjs), an
 // API that takes the tokens (server/api.mjs), and an nginx in front of both. If
 // a process cannot be started, this program ends. Any thread may call `CallApi`
-// and `token_url`. Only one thread may call the other methods.
+// and `token_url`. All other methods must be called on one thread.
 //
 // oidc-provider knows two clients: "notes" (client credentials, secret
 // "right-secret") and "notes-app" (refresh tokens, secret "app-secret").
 class RealServer {
  public:
   // The kinds of certificates. nginx has a port for each kind, and presents a
-  // certificate of that kind there. Exception: `Present` changes the
+  // certificate of that kind on the port. Exception: `Present` changes the
   // certificate on the port of kGood.
   enum Certificate { kGood, kExpired, kOtherHost };
 
@@ -45,8 +45,8 @@ class RealServer {
   const std::string& ca_file() const { return ca_file_; }
   // A folder for files of the caller.
   const std::string& folder() const { return folder_; }
-  // Returns the refresh token that a simulated login of a user has brought to
-  // "notes-app".
+  // Returns the refresh token that the client "notes-app" got by the last
+  // simulated login of a user (see `StartProvider`).
   std::string login() const { return Read("login"); }
 
   // Calls the API with `token`. Returns the HTTP status, or 0 if there is no
@@ -58,23 +58,24 @@ class RealServer {
   // 200 client_credentials".
   int Count(absl::string_view text) const;
 
-  // These four methods stop, start, pause and resume oidc-provider. While it is
-  // stopped, nginx answers 502. While it is paused, requests hang. A stop makes
-  // all refresh tokens invalid, but no access token. A start simulates a new
-  // login, and gives the client "notes" the secret `secret`.
+  // These four methods stop, start, pause and resume oidc-provider. While
+  // oidc-provider is stopped, nginx answers 502. While it is paused, requests
+  // hang. A stop makes all refresh tokens invalid. Access tokens stay valid. A
+  // start simulates a new login, and gives the client "notes" the secret
+  // `secret`.
   void StopProvider();
   void StartProvider(const std::string& secret = "right-secret");
   void PauseProvider();
   void ResumeProvider();
-  // Makes the API reject all access tokens that have been issued, by deleting
-  // the key that signed them. Requires that oidc-provider is stopped. At its
-  // next start, oidc-provider makes a new key.
+  // Deletes the key that signs access tokens. The API then rejects all access
+  // tokens that have been issued. At its next start, oidc-provider makes a new
+  // key. Requires: oidc-provider is stopped.
   void ForgetKey();
-  // Restarts nginx, which closes all connections, even those that clients keep
-  // open.
+  // Restarts nginx. This closes all connections, even connections that clients
+  // keep open.
   void RestartNginx();
   // Tells nginx to present `certificate` on the port of kGood, and to close
-  // idle connections. nginx does so soon after the call.
+  // idle connections. This takes effect soon after the call.
   void Present(Certificate certificate);
 
  private:
@@ -87,7 +88,8 @@ class RealServer {
   const std::string lifetime_;
   std::string folder_;
   std::string ca_file_;
-  // Bound to `ports_`, to reserve them. Nobody listens on these sockets.
+  // `sockets_[i]` is bound to `ports_[i]` to reserve that port. Nobody listens
+  // on these sockets.
   int sockets_[4];
   int ports_[4];
   pid_t provider_ = -1;

@@ -103,8 +103,8 @@ class RealServerTest : public testing::Test {
     return outcomes;
   }
 
-  // Waits for longer than the policy's minimum interval, 1 s. After that, a
-  // rejected token can be replaced.
+  // Waits for longer than the policy's minimum interval (1 s), so that an
+  // attempt to replace a rejected token is permitted.
   static void WaitForInterval() {
     const absl::Time end = absl::Now() + absl::Seconds(1.5);
     WaitUntil("the minimum interval", [&] { return absl::Now() > end; });
@@ -184,7 +184,7 @@ TEST_F(RealServerTest, ServerIsKilledAndComesBack) {
   EXPECT_EQ(Crowd(*tokens, 2), (Outcomes{{"200", 32}}));
   EXPECT_EQ(server_.Count("token"), 1);
 
-  // The token still serves while the server is stopped.
+  // The API accepts the token although oidc-provider is stopped.
   server_.StopProvider();
   EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"200", 16}}));
 }
@@ -279,8 +279,8 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   options.policy.min_interval = absl::Milliseconds(100);
   options.policy.retry.initial_backoff = absl::Milliseconds(200);
   options.policy.retry.max_backoff = absl::Seconds(1);
-  // No event shows the secret or a token. Each token is a JWT, which begins
-  // with "eyJ".
+  // Checks that no event shows the secret or a token. Each token is a JWT,
+  // which begins with "eyJ".
   options.observer =
       refreshable_testing::Observe([](const refreshable::Event& event) {
         std::ostringstream out;
@@ -326,8 +326,6 @@ INSTANTIATE_TEST_SUITE_P(Faults, FaultTest, testing::ValuesIn(kFaults),
                            return info.param.name;
                          });
 
-// Three Refreshables use one transport, one after another. Each Refreshable
-// fetches a token of its own, and then the server closes all connections.
 TEST_F(RealServerTest, ConnectionsAreClosedBetweenRequests) {
   oauth2::SourceOptions options;
   options.endpoint.url = server_.token_url();
@@ -386,8 +384,8 @@ TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
     last = stored();
   }
 
-  // The server forgets the login when it stops. After that, only a new login
-  // brings tokens.
+  // oidc-provider forgets the login when it stops. After that, no token can be
+  // fetched without a new login.
   server_.StopProvider();
   server_.StartProvider();
   const auto forgotten = oauth2::RefreshTokens::Create(options).value();

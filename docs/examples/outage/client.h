@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Client: the common interface of the three clients of the outage.
+// Client: the common interface of the three clients of the outage example.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
@@ -33,7 +33,7 @@ struct ClientState {
 // rejected the token with a 401.
 using Send = absl::FunctionRef<bool(const Bearer&)>;
 
-// Makes the calls of one program, and gets the tokens for these calls.
+// Calls an API for one program, and gets the tokens for these calls.
 // Thread-safe.
 class Client {
  public:
@@ -51,8 +51,8 @@ class Client {
   virtual ClientState state() const = 0;
 };
 
-// A client whose `Call` may repeat a rejected request once. `OnRejected`
-// decides whether to repeat it.
+// A client whose `Call` may repeat a rejected request once. The subclass
+// decides in `OnRejected` whether to repeat the request.
 class ReplayingClient : public Client {
  public:
   absl::Status Call(Send send) final {
@@ -66,8 +66,8 @@ class ReplayingClient : public Client {
 
  private:
   // `Call` calls this function after each 401, with the rejected token. Returns
-  // whether to repeat the request with the token that `Token` returns next.
-  // After the second request of a call the result is ignored. May block.
+  // whether to repeat the request with the token that `Token` returns next. The
+  // result is ignored after the second request of a call. May block.
   virtual bool OnRejected(const Bearer& rejected) = 0;
 };
 

@@ -20,7 +20,7 @@ namespace refreshable_examples {
 class HttpListener {
  public:
   // The server will have `threads` threads. Each open connection needs one of
-  // them.
+  // these threads.
   explicit HttpListener(int threads);
   ~HttpListener();
 
@@ -29,12 +29,13 @@ class HttpListener {
 
   httplib::Server& http() { return http_; }
 
-  // Listens on 127.0.0.1, on `port` or, if `port` is 0, on a free port. Returns
-  // OK once the server answers requests. Returns UNAVAILABLE if the server
+  // Listens on `port`, or on a free port if `port` is 0. Waits until the server
+  // answers requests, and then returns OK. Returns UNAVAILABLE if the server
   // cannot listen or does not answer.
   absl::Status Start(int port);
 
-  // Returns "http://127.0.0.1:8080", for example. `Start` must have succeeded.
+  // Returns "http://127.0.0.1:8080", for example. Requires: `Start` has
+  // returned OK.
   const std::string& origin() const { return origin_; }
 
  private:

@@ -23,7 +23,7 @@ namespace {
 using refreshable::oauth2::HttpAnswer;
 using refreshable::oauth2::NotSent;
 
-// A longer timeout in the options is cut to this.
+// A longer `SendOptions::timeout` is cut to this time.
 constexpr absl::Duration kLongestWait = absl::Minutes(5);
 
 absl::Status NoAnswer(httplib::Error error) {
@@ -38,8 +38,8 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // The usual cause is a certificate that is not trusted, and a retry
-      // cannot change that. FAILED_PRECONDITION is classified as permanent.
+      // FAILED_PRECONDITION is classified as permanent. A retry would not help,
+      // because the usual cause is a certificate that is not trusted.
       return NotSent(
           absl::FailedPreconditionError("no trusted TLS connection"));
     default:
@@ -73,9 +73,9 @@ absl::StatusOr<HttpAnswer> SendWithHttplib(
     sent.headers.emplace(name, value.reveal());
   }
   sent.body = std::string(request.body.reveal());
-  // The read timeout applies to each read from the socket, but a body may be
-  // endless. So `content_receiver` ends the request if the body is too long, or
-  // if a part of it arrives after `deadline`.
+  // `content_receiver` ends the request if the body is too long, or if a part
+  // of the body arrives after `deadline`. The read timeout does not limit the
+  // whole body, because it applies to each read from the socket separately.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   HttpAnswer answer;
   std::string body;

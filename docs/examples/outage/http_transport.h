@@ -13,8 +13,8 @@
 
 namespace refreshable_examples {
 
-// Sends one request over a new connection and waits for the answer. Meant for
-// `refreshable::oauth2::BlockingTransport`. Thread-safe.
+// Sends one request over a new connection and waits for the answer. Meant to be
+// passed to `refreshable::oauth2::BlockingTransport`. Thread-safe.
 //
 // `options.timeout`, cut to 5 minutes, limits each step: connecting, each
 // write, each read. The time of all steps together is checked only when a part

@@ -46,8 +46,9 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// Once `Start` has been called, prints each event that `Describe` describes. A
-// failure before `Start` is not printed, because `KeepToken` returns it.
+// Prints each event that happens after `Start`, in the words of `Describe`.
+// Earlier events are not printed, because `KeepToken` returns an earlier
+// failure to its caller.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -65,8 +66,8 @@ std::string Show(absl::Duration d) {
   return absl::FormatDuration(absl::Trunc(d, absl::Milliseconds(1)));
 }
 
-// Fetches the first token with a single attempt, so that any failure is
-// reported at once.
+// Fetches the first token with a single attempt, so that a failure is reported
+// at once.
 absl::Status FirstToken(StringToken& token, const std::string& origin) {
   StringToken::ReadOptions once;
   once.max_retries = 0;

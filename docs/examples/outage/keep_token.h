@@ -27,17 +27,16 @@ struct KeepTokenOptions {
   std::optional<Url> api_url;
 };
 
-// Requests a token, and then calls the API, if there is one. If the request
-// fails or the API cannot be reached, returns an error whose message is one
-// line.
+// Requests a token and, if `options.api_url` is set, calls the API once. If the
+// request fails or the API cannot be reached, returns an error whose message is
+// one line.
 //
-// Then keeps the token valid until `stop()` returns true. Prints failures of
-// requests and of calls, and no longer returns them. The policy is the
-// library's default, with `refresh_ahead` switched on. Prints each event that
-// `Describe` describes and, from time to time, a line with the current state.
-// Calls `stop` about ten times per second, and writes about one row per second
-// to `csv`. During a call of the API, does neither. At the end, returns
-// UNAVAILABLE if `csv` could not be written.
+// After that, keeps the token valid until `stop()` returns true. The policy is
+// the library's default, with `refresh_ahead` switched on. Prints each failed
+// call of the API, each event that `Describe` describes and, from time to time,
+// the current state. Calls `stop` about ten times per second, and writes about
+// one row per second to `csv`, but does neither during a call of the API.
+// Returns UNAVAILABLE at the end if `csv` could not be written.
 absl::Status KeepToken(const KeepTokenOptions& options, CsvFile& csv,
                        const std::function<bool()>& stop);
 
@@ -46,8 +45,8 @@ absl::Status KeepToken(const KeepTokenOptions& options, CsvFile& csv,
 std::string Describe(const refreshable::Event& event);
 
 // Reads a secret from a file, without the line breaks at its end. Returns
-// INVALID_ARGUMENT if the file cannot be read, contains only line breaks, or
-// has 64 KiB or more. The message names the file.
+// INVALID_ARGUMENT if the file cannot be read, if it has 64 KiB or more, or if
+// the secret is empty. The message names the file.
 absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples

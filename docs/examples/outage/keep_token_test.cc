@@ -31,8 +31,6 @@ class KeepTokenTest : public testing::Test {
     csv_ = *std::move(csv);
   }
 
-  // Runs everything before the main loop, which ends at once because `stop`
-  // returns true.
   absl::Status Run() {
     return KeepToken(options_, *csv_, [] { return true; });
   }

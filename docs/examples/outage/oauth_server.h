@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// OAuthServer: a token endpoint that can be made to fail, and the API for its
-// tokens, without the network.
+// OAuthServer: a token endpoint that can be made to fail, and an API that
+// accepts its tokens. Both work without a network.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
@@ -33,13 +33,13 @@ struct Answer {
 constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
-// The logic of the token endpoint and of the API: chooses their answers in each
-// phase of the script (script.h), and counts the requests for tokens.
+// The logic of the token endpoint and of the API. It chooses the answers in
+// each phase of the script (script.h), and counts the requests for tokens.
 // Thread-safe.
 //
 // A token contains its number and its expiry, so that an OAuthServer in another
-// process can check it. But that server does not know which tokens this server
-// has revoked. Tokens are not signed.
+// process can check it. But the other server does not know which tokens this
+// server has revoked. Tokens are not signed.
 class OAuthServer {
  public:
   // `clients` maps the names of the clients to their secrets. Tokens live for
@@ -81,8 +81,8 @@ class OAuthServer {
     int64_t outage = 0;
   };
 
-  // Returns the name of the client whose name and secret the header contains,
-  // or an empty string if there is no such client.
+  // Returns the name of the client whose name and secret are in the header
+  // `authorization`. Returns an empty string if there is no such client.
   std::string Authenticate(absl::string_view authorization) const;
   Answer Issue(absl::string_view client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Answering() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {

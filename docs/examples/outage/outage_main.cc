@@ -4,7 +4,7 @@
 //
 //   bazel run //docs/examples:outage
 //
-// An SDK may start from copies of `client.h`, `http_transport.*`,
+// To write an SDK, start from copies of `client.h`, `http_transport.*`,
 // `oauth_source.*`, `refreshable_client.h` and `url.*`.
 //
 // With --token_url, the program keeps a token of a real OAuth 2.0 server valid
@@ -47,9 +47,9 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Returns the path for `path`, the value of a flag. If `bazel run` started this
-// program, a relative path is relative to the folder in which `bazel run` was
-// called.
+// Returns a path under which this program finds the file `path`, the value of a
+// flag. If `bazel run` started this program, a relative `path` counts from the
+// folder in which `bazel run` was called.
 std::string FromWorkingDirectory(const std::string& path) {
   const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
   if (folder == nullptr || absl::StartsWith(path, "/")) return path;
@@ -127,7 +127,7 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  // By default a write to a closed connection would end the program.
+  // Without this line, a write to a closed connection would end the program.
   std::signal(SIGPIPE, SIG_IGN);
   absl::SetProgramUsageMessage(
       "breaks a token endpoint on loopback and shows how three clients live "

@@ -110,8 +110,8 @@ Sample TakeSample(absl::Duration at, Phase phase, const OAuthServer& server,
   return sample;
 }
 
-// Starts the threads and runs the script: sets the phases, writes samples to
-// `csv`, and prints a line each second. Returns a Span for each act.
+// Starts the clients' threads and runs the script: sets the phases, writes
+// samples to `csv`, and prints a line each second. Returns a Span for each act.
 std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
                        std::vector<Contestant>& contestants,
                        const Workload::Options& work, CsvFile& csv) {

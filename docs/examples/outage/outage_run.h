@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RunOutage: lets three clients live through the outage of a token endpoint,
-// and shows what happens.
+// RunOutage: runs three clients during an outage of a token endpoint, and shows
+// what happens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
@@ -19,8 +19,8 @@ namespace refreshable_examples {
 // why there is no picture.
 //
 // Returns FAILED_PRECONDITION if Refreshable broke its promise
-// (report/verdict.h), and another code if the run or the writing of `csv_path`
-// failed. The message is one line.
+// (report/verdict.h). Returns another error if the run failed or `csv_path`
+// could not be written. The message is one line.
 absl::Status RunOutage(const std::string& csv_path);
 
 }  // namespace refreshable_examples

@@ -24,9 +24,8 @@ namespace refreshable_examples {
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// A client without backoff. It requests a token for each call while it has no
-// token, and after each 401. While the endpoint is down, every such call sends
-// a request to the endpoint.
+// A client without backoff. It requests a token for each call until it has a
+// token, and another token after each 401.
 class Hammer final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -68,8 +67,8 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  // Guards only `state_`. Because of this lock, `state()` does not need `mu_`,
-  // which is held during a request. Acquired after `mu_`.
+  // Guards only `state_`, so that `state()` does not have to wait for `mu_`,
+  // which is held during a request. `mu_` is acquired before `state_mu_`.
   mutable absl::Mutex state_mu_;
   // Held during the request to the endpoint, as in typical hand-written
   // clients.

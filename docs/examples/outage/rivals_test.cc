@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests, in virtual time, that the two rivals behave as rivals.h says.
 
 #include "docs/examples/outage/rivals.h"
 
@@ -19,8 +17,8 @@ using refreshable::Expiry;
 
 class RivalsTest : public testing::Test {
  protected:
-  // Returns a Mint that counts its calls, and fails while `down_` is true. Its
-  // tokens live for 80 s.
+  // Returns a Mint that counts its calls in `minted_`, and fails while `down_`
+  // is true. Its tokens live for 80 s.
   Mint CountingMint() {
     return [this]() -> absl::StatusOr<Credential<std::string>> {
       ++minted_;
@@ -44,7 +42,7 @@ TEST_F(RivalsTest, TheHammerMintsOnEveryFailedCall) {
   EXPECT_EQ(bearer->expires_at,
             executor_.clock().Now().wall + absl::Seconds(80));
   Advance(100);
-  // The token has expired, but this client does not check the expiry.
+  // The token has expired, but a Hammer does not check the expiry.
   bearer = hammer.Token();
   EXPECT_TRUE(bearer.ok());
   EXPECT_EQ(minted_, 1);

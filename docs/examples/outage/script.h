@@ -19,7 +19,7 @@ enum class Phase {
   kHealthy,     // Issues tokens.
   kBadGateway,  // Answers 502.
   kHanging,     // Answers nothing.
-  kRevoking,    // Issues tokens, but revokes every token.
+  kRevoking,    // Issues tokens, but the API rejects every token.
   kRecovered,   // Issues tokens again.
 };
 
@@ -40,11 +40,11 @@ struct Act {
 // client that has not given up notices both phases.
 const std::vector<Act>& Script();
 
-// The factor by which the clients' times are shorter than in production.
+// The times of the clients are the times in production divided by this factor.
 constexpr int kFactor = 20;
 
-// How long a token lives. This is `expires_in` of the answer, which RFC 6749
-// requires to be in whole seconds.
+// How long a token lives. A number of whole seconds, because the endpoint sends
+// it as `expires_in` (RFC 6749).
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
 // Returns the library's default policy with its times divided by `factor`.

@@ -14,7 +14,7 @@ namespace refreshable_examples {
 
 struct Url {
   std::string origin;  // "https://example.org:8443"
-  std::string target;  // "/token?tenant=1"; at least "/".
+  std::string target;  // "/token?tenant=1"; begins with "/".
 };
 
 // Splits the URL `text`, and drops its fragment. Returns INVALID_ARGUMENT, with

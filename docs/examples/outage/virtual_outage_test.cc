@@ -34,8 +34,8 @@ using refreshable::FetchDone;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// A source that asks the server directly. The source never answers a call that
-// is made while `hanging` is true. `hung` is the number of such calls.
+// A source that calls the server without a network. While `hanging` is true,
+// each call of `Fetch` is counted in `hung` and never answered.
 class DirectSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit DirectSource(OAuthServer* server) : server_(server) {}
@@ -113,7 +113,7 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
   // In the phase kRevoking the client gets tokens that the API rejects. These
-  // tokens stay in service, so requests are still sent.
+  // tokens stay in service, so the client still sends requests with them.
   EXPECT_GE(tally.revoked, 1);
   EXPECT_EQ(tally.expired_in_transit, 0);
   EXPECT_TRUE((*token)->TryGet().ok());

@@ -36,8 +36,8 @@ enum class ApiResult {
 // Sends one request with `token`. Each thread uses an Api of its own.
 using Api = std::function<ApiResult(const std::string& token)>;
 
-// The results of the calls. A call is one operation of the program. It sends a
-// request and, after a 401, possibly a second request.
+// The results of the calls. A call sends a request and, after a 401, possibly a
+// second request.
 struct Tally {
   int64_t calls = 0;
   int64_t failed = 0;  // Calls that did not end with kOk.
@@ -47,8 +47,8 @@ struct Tally {
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
   // The time from the recovery of the endpoint (`Scoreboard::SetRecovered`) to
-  // the end of the first later call that ended with kOk. Unset if there is
-  // none.
+  // the end of the first later call that ended with kOk. Unset if there is no
+  // such call.
   std::optional<absl::Duration> healed_after;
 };
 

@@ -92,8 +92,8 @@ class Program {
         [done](absl::StatusOr<int> status) { done(status.value_or(0)); });
   }
 
-  // Continues `Call` after the read, for the clients that do not use
-  // CallWithToken.
+  // Continues `Call` after the read, if `on_rejection_` is kWithdraw or
+  // kNothing.
   template <typename Server, typename Done>
   void OnLease(Server server, Done done, absl::StatusOr<Lease<Token>> lease) {
     const int first = lease.ok() ? server(lease->token()) : 0;

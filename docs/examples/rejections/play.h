@@ -16,15 +16,17 @@ namespace refreshable_examples {
 enum class OnRejection {
   // Repeats the call with a later token, if it can get one (CallWithToken).
   kRejectingRead,
-  // Withdraws the token, and repeats the call with another if it can get one.
+  // Withdraws the token, and repeats the call with another token if it can get
+  // one.
   kWithdraw,
   // Returns the 401. A token is replaced only because of its age.
   kNothing,
 };
 
 // A program to simulate, and its servers. Each caller of the program calls a
-// good server once a second. A moment, such as `revoked_at`, is given as the
-// BootTime since the start of the program. The servers use BootTime too.
+// good server once a second. Each moment, such as `revoked_at`, is the time
+// since the start of the program, measured in BootTime. The servers use
+// BootTime too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -37,7 +39,7 @@ struct Play {
   // A bad server, which answers every call with 401, is called at this
   // interval. If the interval is infinite, there is no bad server.
   absl::Duration bad_period = absl::InfiniteDuration();
-  // The servers accept a token only once it is this old. Has no effect if
+  // The servers reject a token that is younger than this. Has no effect if
   // `mistake_at` or `rotated_at` is set.
   absl::Duration accepted_after;
   // At each of these two moments, all tokens issued so far are revoked.
@@ -73,26 +75,28 @@ struct Play {
 };
 
 struct Outcome {
-  // Calls of the good servers. A call that is repeated counts once.
+  // Calls to the good servers. A call that is repeated counts once.
   int64_t good_calls = 0;
-  // Calls of the good servers that ended without a 200.
+  // Calls to the good servers that ended without a 200.
   int64_t failed = 0;
-  // An issue is an answer with a token to an attempt that was not told that a
-  // token was rejected or withdrawn. `failed_after_first` is the number of
-  // failed calls between the first issue and the second. `failed_after_later`
-  // is the largest number of failed calls between a later issue and the next.
+  // An *issue* is an answer of the endpoint with a token. Answers to attempts
+  // that were told of a rejected or withdrawn token are not issues.
+  // `failed_after_first` is the number of failed calls between the first and
+  // the second issue. `failed_after_later` is the largest number of failed
+  // calls between any later issue and the issue after it.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
-  int64_t asked = 0;     // Calls of the token endpoint.
-  int64_t too_soon = 0;  // Calls of the endpoint that a Retry-After forbade.
-  int64_t minted = 0;    // Calls of the endpoint that returned a token.
+  int64_t asked = 0;     // Calls to the token endpoint.
+  int64_t too_soon = 0;  // Calls to the endpoint that a Retry-After forbade.
+  int64_t minted = 0;    // Calls to the endpoint that returned a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time after which a call of a good server still failed. The time
-  // begins at the last revocation, `rotated_at` or `down_until` before the
-  // call, and ends one second after the start of the call. Calls that start
-  // before `revoked_at` are left out, and so are calls that start while the
-  // endpoint has no good token to give. Zero if no calls are left.
+  // The longest time for which calls to good servers failed after one of these
+  // moments: a revocation, `rotated_at`, `down_until`. For each failed call,
+  // the time is counted from the last such moment before the call to one second
+  // after the start of the call. Two kinds of failed calls are left out: calls
+  // before `revoked_at`, and calls that start while the endpoint has no good
+  // token to give. Zero if no failed calls are left.
   absl::Duration healed_after;
 };
 
@@ -102,8 +106,8 @@ Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
 // Simulates `play` for this library, with a thread for each caller and, if
 // there is a bad server, a thread that calls it. The callers call at the same
-// moment. The counts in the outcome may depend on how the threads race, but no
-// promise may be broken. Ignores `disturbed_at`.
+// moment. The counts in the outcome may depend on the order in which the
+// threads run. Ignores `disturbed_at`.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

@@ -136,8 +136,6 @@ TEST(RejectionsTest, A8ThreadsThatRace) {
   }
 }
 
-// Judges the outcomes of two plays with kWithdraw, the outcome of a play with
-// kNothing, and an invented outcome. Each outcome breaks promises.
 TEST(VerdictTest, SaysWhatIsBroken) {
   Play play = OneBadServer(10);
   const Outcome withdrawn = PlayThrough(play, OnRejection::kWithdraw);

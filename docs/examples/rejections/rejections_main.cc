@@ -176,9 +176,9 @@ void EveryPeriod() {
   }
 }
 
-// Prints how many calls fail if tokens are accepted a time d after their issue.
-// `Check` limits the failed calls: after the first issue to the calls made
-// within 3 d, and after each later issue to the calls made within d + 1 s.
+// Prints how many calls fail if servers reject a token that is younger than d.
+// `Check` permits as many failed calls as are made within 3 d after the first
+// issue, and within d plus one second after each later issue.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -246,10 +246,9 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// Simulates 61 outages of the endpoint, which end at different moments, for
-// each longest wait and each row of RowsOfABrokenEndpoint that has a
-// revocation. Prints the longest time to heal. All tokens are revoked at 38
-// min, and the token becomes stale at 40 min.
+// Simulates each row of RowsOfABrokenEndpoint that has a revocation, with each
+// longest wait. Each simulation is repeated with 61 different ends of the
+// outage. Prints the longest time to heal.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -291,7 +290,7 @@ void BothClocks() {
       if (kind == 2) play.suspended = absl::Minutes(10);
       for (int moment = 1; moment <= 20; ++moment) {
         // If `revoked_at` is set, the last of the twenty moments is 20 s after
-        // it.
+        // `revoked_at`.
         play.disturbed_at =
             moment == 20 && play.revoked_at.has_value()
                 ? *play.revoked_at + absl::Seconds(20)

@@ -41,15 +41,15 @@ class Servers {
   // Returns the time since the start of the play.
   absl::Duration Elapsed() const;
 
-  // Returns the time since the start of the play at which the endpoint answers,
-  // or has answered, its latest call.
+  // Returns when the endpoint answers, or has answered, its latest call. The
+  // result is the time since the start of the play.
   absl::Duration NextAnswer() const;
 
-  // Returns the HTTP status with which a good server now answers a call with a
-  // token that was issued at `issued`.
+  // Returns the HTTP status with which a good server now answers a call with
+  // the token `issued`.
   int Serve(Token issued);
 
-  // Records that a call of a good server that began at `start` ended with
+  // Records that a call to a good server, which began at `start`, ended with
   // `status`.
   void OnGoodCall(absl::Duration start, int status);
 
@@ -72,14 +72,14 @@ class Servers {
   mutable absl::Mutex mutex_;
   Outcome outcome_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
-  // A Retry-After forbids calls of the endpoint before this moment.
+  // A Retry-After forbids calls to the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts the tokens issued to attempts that were not told that a
-  // token was rejected or withdrawn. `failed_since_` counts the calls of good
-  // servers that have failed since `issues_` last increased.
+  // `issues_` counts the issues as `Outcome` defines them. `failed_since_`
+  // counts the calls to good servers that have failed since the last issue.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Whether a server has made the mistake of `mistake_at`.
+  // Whether a good server has already rejected one call because of
+  // `Play::mistake_at`.
   bool mistaken_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -24,15 +24,15 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
                                        : std::ceil(each * play.callers));
 }
 
-// Returns whether rejections may have started several attempts in a row before
-// a token is revoked or a good token becomes available. If so, the next attempt
-// that a rejection starts may have to wait for a long time.
+// Returns whether a row of attempts that rejections started (A13) may be in
+// progress when a token is revoked, or when a good token becomes available. If
+// so, the next attempt of the row may have to wait for a long time.
 bool RowMayBeInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
 }
 
-// Returns the longest `Outcome::healed_after` that is promised.
+// Returns the promised maximum of `Outcome::healed_after`.
 absl::Duration MayFailFor(const Play& play) {
   if (RowMayBeInProgress(play)) {
     return std::max(play.max_rejection_backoff,
@@ -57,7 +57,7 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   return attempts;
 }
 
-// Returns the promised maximum number of calls of the endpoint.
+// Returns the promised maximum number of calls to the endpoint.
 int64_t MayAsk(const Play& play) {
   // If tokens are not accepted at once, the limit for two hours is 8. No such
   // play lasts longer than two hours.

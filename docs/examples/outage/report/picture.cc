@@ -73,9 +73,9 @@ std::string GnuplotScript(const std::string& csv, const std::string& png,
         i == 0 ? "" : ", ", Quote(csv), Column(i, kCsvTokenRequests), i + 1,
         Quote(clients[i]));
   }
-  // The rate of successful calls is computed from two rows. T and G keep, for
-  // each client, the time of the previous row and the number of calls that had
-  // succeeded by then.
+  // The rate of successful calls is computed from two consecutive rows. T and G
+  // keep, for each client, the time of the previous row and the number of calls
+  // that had succeeded by then.
   absl::StrAppendFormat(&script,
                         "\narray T[%d]\narray G[%d]\n"
                         "do for [i=1:%d] { T[i] = 0; G[i] = 0 }",

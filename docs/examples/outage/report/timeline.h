@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The timeline: samples of the state of the clients, and the CSV file that they
-// are written to.
+// The timeline: samples of the state of the clients, and the CSV file of the
+// samples.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
@@ -19,7 +19,7 @@
 
 namespace refreshable_examples {
 
-// The state of one client at one moment. Counts are from the start of the run.
+// The state of one client at one moment. Counts begin at the start of the run.
 struct ClientSample {
   std::string name;
   ClientState state;
@@ -29,13 +29,13 @@ struct ClientSample {
 
 struct Sample {
   absl::Duration at;     // The time since the start.
-  std::string endpoint;  // PhaseName, or "real" for a real server.
+  std::string endpoint;  // The phase's name, or "real" for a real server.
   std::vector<ClientSample> clients;
 };
 
-// The columns that the CSV file has for each client, in this order, and their
-// number, kCsvColumns. A column is named "<client>_<column>". The first columns
-// of the file are `seconds` and `endpoint`.
+// The columns of one client in the CSV file, in this order. kCsvColumns is the
+// number of these columns. A column is named "<client>_<column>". The first two
+// columns of the file, `seconds` and `endpoint`, belong to no client.
 enum CsvColumn {
   kCsvState,
   kCsvGeneration,
@@ -77,9 +77,9 @@ class CsvFile {
   bool has_header_ = false;
 };
 
-// Makes a new folder under $TMPDIR or, if that is unset or empty, under /tmp.
-// Returns the path of a CSV file to be written in this folder, or UNAVAILABLE
-// if the folder cannot be made.
+// Makes a new folder under $TMPDIR or, if $TMPDIR is unset or empty, under
+// /tmp. Returns the path of a CSV file to be written in this folder, or
+// UNAVAILABLE if the folder cannot be made.
 absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What Refreshable promises in an outage, in numbers, and whether it kept the
-// promise.
+// The limits that Refreshable promises to keep in an outage, and a check of
+// them.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
@@ -19,9 +19,8 @@ namespace refreshable_examples {
 struct Promise {
   // The maximum number of token requests during the outage.
   int64_t requests = 0;
-  // The maximum time from the recovery to the first call that succeeds: the
-  // next attempt starts within one probe interval, and may take until its
-  // timeout.
+  // The maximum time from the recovery to the first successful call. The next
+  // attempt starts within one probe interval, and may take until its timeout.
   absl::Duration recovery;
 };
 
@@ -36,8 +35,8 @@ Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
 
-// Returns one sentence for each part of the promise that was broken.
-// `outage_requests` is the number of token requests during the outage.
+// Returns one sentence for each broken limit of `promise`. `outage_requests` is
+// the number of token requests during the outage.
 std::vector<std::string> BrokenPromises(const Promise& promise,
                                         const Tally& tally,
                                         int64_t outage_requests);
