@@ -34,8 +34,7 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// Makes tasks that block until `LetGo` is called. The destructor calls `LetGo`
-// if the test has not done so.
+// Makes tasks that block until `LetGo` is called.
 class Blockade {
  public:
   ~Blockade() { LetGo(); }

@@ -20,9 +20,8 @@ namespace executors_internal {
 // A mutex that the handlers of pthread_atfork(3) may lock before the fork, and
 // unlock in the parent and in the child process. An absl::Mutex must not be
 // used like that, because in the child process it might wait forever for a
-// thread that exists only in the parent. It waits if the thread was about to
-// queue for the mutex at the moment of the fork. In builds without NDEBUG, it
-// also waits if the thread was inside the deadlock detection of absl::Mutex.
+// thread that exists only in the parent. That can happen if the thread was
+// about to queue for the mutex at the moment of the fork.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;

@@ -25,9 +25,9 @@
 
 namespace refreshable_examples {
 
-// A fault_server that runs in a separate process. Any thread may call
-// `token_requests`, `AwaitTokenRequest` and `AwaitMostSent`. Only the thread
-// that called `Start` may call the other methods.
+// Any thread may call `token_requests`, `AwaitTokenRequest` and
+// `AwaitMostSent`. Only the thread that called `Start` may call the other
+// methods.
 class ServerProcess {
  public:
   // The number of requests to the API since the server was last started. Each

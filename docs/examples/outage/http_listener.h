@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpListener: an HTTP server on loopback, with a thread that accepts
-// connections.
+// HttpListener: an HTTP server on loopback.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_

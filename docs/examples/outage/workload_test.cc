@@ -13,7 +13,6 @@
 namespace refreshable_examples {
 namespace {
 
-// A client whose tokens expire at `expires_at`.
 class FakeClient final : public ReplayingClient {
  public:
   absl::StatusOr<Bearer> Token() override {

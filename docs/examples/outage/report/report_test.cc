@@ -93,7 +93,6 @@ TEST(PictureTest, TheScriptNamesFilesColumnsAndSpans) {
       absl::StrContains(script, "'/tmp/it''s.csv' skip 1 using 1:7 with"));
   EXPECT_TRUE(
       absl::StrContains(script, "'/tmp/it''s.csv' skip 1 using 1:15 with"));
-  // Successful calls are all calls minus failed calls.
   EXPECT_TRUE(absl::StrContains(script, "rate(1, $1, $5 - $6)"));
   EXPECT_TRUE(absl::StrContains(script, "rate(2, $1, $13 - $14)"));
   EXPECT_TRUE(absl::StrContains(script, "from first 2.000"));
