@@ -76,8 +76,8 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
 }
 
 void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
-  // The ticks are read after `moment`, so they must not claim that `moment` is
-  // in the future.
+  // The coarse clock is read after `moment`, so it must not claim that `moment`
+  // is in the future.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
 }
@@ -179,7 +179,7 @@ TEST_P(ClockConformanceTest, AStepOfTheWallLeavesBootTimeAlone) {
 }
 
 TEST_P(ClockConformanceTest, CoarseWallIsNeverAhead) {
-  // CoarseWall() is called only once, as a Refreshable does.
+  // Like a Refreshable, this test calls CoarseWall() only once.
   const CoarseWallClock wall = rig_->clock().CoarseWall();
   for (int i = 0; i < 1000; ++i) {
     ExpectNotAhead(wall);

@@ -44,10 +44,10 @@ struct SubjectName {
 };
 
 // `AwaitOrGiveUp` and `DoOrGiveUp` wait for an event that comes soon if the
-// implementation is correct. If it has not happened after 30 s, they call
-// `GiveUp`. The environment variable REFRESHABLE_TIMEOUT_SECONDS replaces the
-// 30. `GiveUp` ends the program, and does not just fail the test, because code
-// that runs after the test would use the test's destroyed variables.
+// implementation is correct. If the event has not happened after 30 s, they
+// call `GiveUp`. The environment variable REFRESHABLE_TIMEOUT_SECONDS sets
+// another number of seconds. `GiveUp` ends the program, because code that runs
+// after a failed test would use the test's destroyed variables.
 
 // Prints that the current test "waited in vain for" `what`, and ends the
 // program.

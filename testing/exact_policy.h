@@ -10,9 +10,9 @@
 
 namespace refreshable_testing {
 
-// Returns the default policy with `jitter = 0`. With it, the times at which a
-// token becomes stale and an attempt is permitted do not vary at random, so a
-// test can name them.
+// Returns the default policy with `jitter = 0`. With this policy, nothing
+// varies at random: a test can state when a token becomes stale and when an
+// attempt is permitted.
 inline refreshable::RefreshPolicy ExactPolicy() {
   refreshable::RefreshPolicy policy;
   policy.jitter = 0;

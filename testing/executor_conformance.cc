@@ -35,7 +35,6 @@ using ::refreshable::TimerId;
 using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
 
-// An object that calls a function when it is destroyed.
 class OnDestroy {
  public:
   explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
@@ -53,7 +52,7 @@ struct Fate {
   std::atomic<int> destroyed{0};
   absl::Notification gone;  // Notified when the task is first destroyed.
 
-  // Returns the task, which runs `body`.
+  // Returns the task that this object watches. The task runs `body`.
   Executor::Task Watch(std::function<void()> body = [] {}) {
     return [this, body = std::move(body),
             guard = std::make_unique<OnDestroy>([this] {
@@ -162,7 +161,7 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // A faulty executor may run tasks inside `Run` only if a timer's task calls
+  // Some faulty executors run tasks inside `Run` only when a timer's task calls
   // `Run`.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
@@ -172,7 +171,7 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
 
 TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
   // If the executor has fewer than eight threads for tasks of `Run`, some of
-  // these tasks have to wait in its queue.
+  // these tasks have to wait in the executor's queue.
   absl::Notification go;
   std::array<Fate, 8> fates;
   DoOrGiveUp("Run to return while tasks block", [&] {
@@ -309,8 +308,8 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // A third timer's task queues the slow and the fast timer. Timers run one
-  // after another, so both are queued before either of them runs.
+  // The task of a third timer queues the slow timer and the fast timer. Timers
+  // run one after another, so both are queued before either of them runs.
   std::vector<std::string> order;
   absl::Notification all;
   BootTime slow_due, fast_due;
@@ -326,8 +325,8 @@ TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
-  // If the calls took so long that `fast_due` is not before `slow_due`, the
-  // fast timer may be due after the slow one, and their order proves nothing.
+  // If `fast_due` is before `slow_due`, the fast timer is due first. Otherwise
+  // the calls above took too long, and the order proves nothing.
   if (fast_due < slow_due) {
     EXPECT_THAT(order, ElementsAre("fast", "slow"));
   }
@@ -391,8 +390,8 @@ TEST_P(ExecutorConformanceTest, TimerIdsAreNeverReused) {
 }
 
 TEST_P(ExecutorConformanceTest, CancelledTimerNeverRuns) {
-  // `Cancel` is called when the timer is already due but cannot have run yet:
-  // timers run one after another, and another timer's task is still running.
+  // When the timer is cancelled, it is due but cannot have run: another timer's
+  // task is still running, and timers run one after another.
   Fate fate;
   absl::Notification cancelled;
   executor().RunAfter(absl::ZeroDuration(), [&] {
@@ -653,7 +652,7 @@ TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
   };
   std::vector<TimerId> timers;
   // One task queues all tasks and timers. If the executor has only one thread,
-  // none of them runs before all are pending.
+  // none of the queued tasks runs before all of them are pending.
   absl::Notification queued;
   executor().Run([&] {
     for (int i = 0; i < kMany; ++i) {

@@ -43,16 +43,16 @@ class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
 
-  // Returns the executor, ready to run tasks. It must accept 20,000 pending
-  // tasks of `Run`, as many of `RunBlocking`, and as many pending timers, all
-  // at the same time.
+  // Returns the executor, ready to run tasks. The executor must accept 20,000
+  // tasks of `Run`, 20,000 tasks of `RunBlocking` and 20,000 timers that are
+  // all pending at the same time.
   virtual refreshable::Executor& executor() = 0;
 
   // Returns how many tasks given to `RunBlocking` may block at the same time.
   // The suite lets this many tasks block. All of them must start, and they must
-  // not delay tasks given to `Run`, timers or `Cancel`. The default, 0, suits
-  // an executor whose `RunBlocking` is the same as `Run`, such as an event
-  // loop; the suite then checks none of this.
+  // not delay timers, `Cancel` or tasks given to `Run`. The default is 0, which
+  // turns these checks off. It suits an executor whose `RunBlocking` is the
+  // same as `Run`, such as an event loop.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
@@ -85,9 +85,9 @@ class ExecutorConformanceTest
   // Returns a task whose destructor calls `CallBack` and then notifies
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // Calls every virtual method of the executor except `DriveUntil` on another
-  // thread, with `DoOrGiveUp`. So this ends the program if the executor holds a
-  // lock while it runs the code that calls `CallBack`.
+  // On another thread, calls every virtual method of the executor except
+  // `DriveUntil`. Uses `DoOrGiveUp`, and so ends the program if the executor
+  // holds a lock while it runs the code that calls `CallBack`.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

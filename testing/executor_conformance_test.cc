@@ -38,8 +38,8 @@ class ManualRig final : public ExecutorRig {
       std::make_unique<ManualExecutor>();
 };
 
-// The rig of a ThreadExecutor that has `threads` workers, as many threads for
-// blocking tasks, and limits that `Refuse` can reach.
+// The rig of a ThreadExecutor that has `threads` workers and as many threads
+// for blocking tasks. Its limits are so low that `Refuse` can reach them.
 class ThreadRig final : public ExecutorRig {
  public:
   explicit ThreadRig(int threads) : threads_(threads) {
@@ -57,7 +57,7 @@ class ThreadRig final : public ExecutorRig {
   int BlockedTasks() const override { return threads_; }
   bool Refuse() override {
     // While all threads for tasks are blocked, further tasks fill the queues.
-    // Timers of an hour stay pending, so that their limit is reached too.
+    // Timers that are due in an hour stay pending, and so reach their limit.
     absl::BlockingCounter held(2 * threads_);
     const auto hold = [this, &held] {
       held.DecrementCount();
@@ -87,8 +87,6 @@ class ThreadRig final : public ExecutorRig {
   std::unique_ptr<ThreadExecutor> executor_;
 };
 
-// The rig of a ThreadExecutor with the default options, which most programs
-// use.
 class DefaultRig final : public ExecutorRig {
  public:
   Executor& executor() override { return *executor_; }

@@ -44,8 +44,8 @@ const refreshable::Lease<Token>* LeaseOf(
   return nullptr;
 }
 
-// Returns whether one part of a Health matches `inner`. Explains nothing,
-// because GoogleTest prints the whole Health.
+// Returns whether `part(health)` matches `inner`. Explains nothing, because
+// GoogleTest prints the whole Health.
 template <typename Part, typename Inner>
 bool MatchHealth(const refreshable::Health& health, Part part,
                  const Inner& inner) {
@@ -70,8 +70,9 @@ const T& NumberOf(const T& value) {
   return value;
 }
 
-// Returns the description of a matcher, for example "holds a lease" or, if
-// negated, "does not hold a lease". `verb` is "hold" and `rest` is "a lease".
+// Returns the description of a matcher. If `verb` is "hold" and `rest` is "a
+// lease", that is "holds a lease" or, if `negation` is true, "does not hold a
+// lease".
 inline std::string Says(bool negation, const std::string& verb,
                         const std::string& rest) {
   if (negation) return "does not " + verb + " " + rest;
@@ -86,8 +87,8 @@ std::string Expected(const std::string& part, const Inner& inner) {
   return part + " that " + testing::DescribeMatcher<const Value&>(inner);
 }
 
-// Returns whether one part of a lease matches `inner`. Does not print the part,
-// because it may be a token.
+// Returns whether `part(lease)` matches `inner`, where `lease` is the lease in
+// `arg`. Does not print the part, because it may be a token.
 template <typename Arg, typename Part, typename Inner>
 bool MatchLease(const Arg& arg, Part part, const Inner& inner,
                 testing::MatchResultListener* listener) {
@@ -98,8 +99,8 @@ bool MatchLease(const Arg& arg, Part part, const Inner& inner,
   return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*lease));
 }
 
-// Returns whether one part of `arg`, which is a lease or a Health, matches
-// `inner`.
+// Returns whether one part of `arg`, a lease or a Health, matches `inner`. The
+// functions `of_lease` and `of_health` return that part.
 template <typename Arg, typename OfLease, typename OfHealth, typename Inner>
 bool MatchPart(const Arg& arg, OfLease of_lease, OfHealth of_health,
                const Inner& inner, testing::MatchResultListener* listener) {
@@ -148,8 +149,8 @@ MATCHER_P(HoldsToken, token,
       token, result_listener);
 }
 
-// Matches a lease, or a Health, with the generation `generation`. `generation`
-// is a number, a Generation, or a matcher for the number.
+// Matches a lease, or a Health, with the generation `generation`, which is a
+// number, a Generation, or a matcher for the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have",
                          internal::Expected<uint64_t>(
@@ -160,8 +161,8 @@ MATCHER_P(HasGeneration, generation,
       internal::NumberOf(generation), result_listener);
 }
 
-// Matches a lease of a token that expires at `time`. Also matches a Health
-// whose `expires_at` is `time`.
+// Matches a lease of a token that expires at `time`, or a Health whose
+// `expires_at` is `time`.
 MATCHER_P(ExpiresAt, time,
           internal::Says(negation, "have",
                          internal::Expected<absl::Time>("an expiry", time))) {
@@ -201,8 +202,8 @@ MATCHER_P(MessageIs, message,
 
 // CausedBy, AfterFailures and NextAttemptAt match an error whose
 // `refreshable::RefreshError` has the given `cause`, `failures` or
-// `next_attempt`. They also match a Health that has the given message of
-// `last_cause`, `failures` or `next_attempt`.
+// `next_attempt`. They also match a Health with the given `failures` or
+// `next_attempt`, or whose `last_cause` has the given message.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",
@@ -258,7 +259,7 @@ MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
   return usable && health.failures == 0;
 }
 
-// Matches the Health of a Refreshable whose refresh is in flight.
+// Matches the Health of a Refreshable that has a refresh in flight.
 MATCHER(IsRefreshing, negation ? "is not refreshing" : "is refreshing") {
   const refreshable::Health& health = arg;
   return health.refreshing;
@@ -278,7 +279,7 @@ MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
   return health.fatal;
 }
 
-// Matches the Health of a Refreshable that `count` reads are waiting for.
+// Matches the Health of a Refreshable that has `count` waiting reads.
 MATCHER_P(HasWaiters, count,
           internal::Says(negation, "have",
                          internal::Expected<int64_t>("a number of waiters",

@@ -27,7 +27,7 @@ namespace refreshable_testing {
 namespace schedule {
 
 // A step of a scenario: a sequence of one or more actions, which happen at most
-// once each, in this order. Other steps may happen between two of the actions.
+// once each, in this order. Actions of other steps may happen in between.
 // Copyable and movable.
 class Step {
  public:
@@ -69,7 +69,7 @@ Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
 // Cancels the `index`-th GetAsync, counted from 0. Can happen only after that
-// GetAsync has been called, and before it is cancelled.
+// GetAsync has been called, and only if it has not been cancelled.
 Step CancelRead(size_t index);
 Step Invalidate();
 Step InvalidateOld();
@@ -85,8 +85,8 @@ Step RefuseTimers();
 // step has a second action, which makes the source hold calls again.
 Step AnswerInside(const Answer& answer);
 // `Pass` moves both clocks, as a suspend does. Timers that become due meanwhile
-// do not run, and are late. `StepWall` moves only the wall clock, forward or
-// back.
+// do not run yet, and so are late. `StepWall` moves only the wall clock,
+// forward or back.
 Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
@@ -95,20 +95,20 @@ Step Do(std::string name, std::function<void(World&)> run);
 // failure. FailFor returns a failure with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
-// Returns an answer with the token that was withdrawn. If no token was
-// withdrawn, or a later token has been published, the answer is a new token.
+// Returns an answer with the withdrawn token. The answer has a new token if no
+// token was withdrawn, or if a later token has been published.
 Answer BringInvalidated();
-// Returns an answer with the token that the Refreshable holds. If the
-// Refreshable holds no token, or may already have released its token (R12), the
-// answer is a new token.
+// Returns an answer with the token that the Refreshable holds. The answer has a
+// new token if the Refreshable holds no token, or may already have released its
+// token (R12).
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
 // Returns an Answer that makes the source drop the call.
 Answer Drop();
 
 // A scenario to explore. Besides its steps, these may happen at any time:
 //
-// - A pending task or timer of the executor runs. They may run in any order.
-//   Time first moves to the due time of a timer that is not due yet.
+// - Any pending task or timer of the executor runs. If the timer is not due
+//   yet, time first moves to its due time.
 // - The source gives any of `answers` to any call that it holds.
 // - Time moves to the deadline of the innermost blocking read that is waiting.
 struct Scenario {
@@ -119,11 +119,11 @@ struct Scenario {
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
-  // In each schedule, at most this many pending tasks or timers are lost
-  // instead of run. Has no effect if `runs_at_once` is true.
+  // The greatest number of pending tasks and timers that are lost in a schedule
+  // instead of being run. Has no effect if `runs_at_once` is true.
   int losses = 0;
   // If true, tasks and timers are not steps. Instead, all tasks and due timers
-  // run before each step and after the last, in the executor's own order.
+  // run before each step and after the last step, in the executor's own order.
   bool runs_at_once = false;
   // An additional check after each step, which calls `World::Expect`. May be
   // null.
@@ -165,7 +165,7 @@ struct Report {
   int64_t runs = 0;
   // The number of different states, including the first one.
   int64_t states = 0;
-  // How often a state was continued again and compared with the first time.
+  // How often the steps after a state were run again and compared.
   int64_t rechecked = 0;
 
   bool ok() const { return failure.empty(); }
@@ -175,7 +175,7 @@ struct Report {
 // its schedule as C++ source.
 std::ostream& operator<<(std::ostream& os, const Report& report);
 
-// Runs the scenario in every schedule, up to options.depth steps, until one
+// Runs the scenario in every schedule, up to options.depth steps, until a check
 // fails:
 //
 //   schedule::Scenario scenario;
@@ -191,9 +191,9 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // - Attempts do not overlap and do not start too early.
 // - A discarded answer changes nothing.
 // - Each read ends once. A rejecting read (A7) never waits for permission.
-// - Refreshing recovers from each state (`World::CheckRecovers`): by a success
-//   when the state is reached for the first time, and by Reset() and a success
-//   when it is reached again.
+// - Refreshing recovers from each state (`World::CheckRecovers`). When the
+//   state is reached for the first time, a success suffices. When it is reached
+//   again, Reset() is called before the success.
 //
 // If the program is aborted or hangs during a schedule, Explore writes that
 // schedule to stderr.
@@ -203,14 +203,15 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //
 // Two states count as the same if they have the same steps left and the same
 // `World::Fingerprint`. If a recheck shows that two such states continue
-// differently, the exploration begins anew. It then compares states with this
-// fingerprint also by the states that follow.
+// differently, the exploration begins anew. From then on, states with this
+// fingerprint count as the same only if the states that follow them are the
+// same too.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
-// Runs one schedule, makes the checks of `Explore` after its last step, and
-// checks that refreshing recovers from there both without and with Reset().
-// Returns what is wrong (for example, that a step cannot happen), or an empty
-// string.
+// Runs one schedule, and makes the checks of `Explore` after its last step.
+// Also checks that refreshing recovers from there, both without and with
+// Reset(). Returns what is wrong (for example, that a step cannot happen), or
+// an empty string.
 std::string Replay(const Scenario& scenario, const Schedule& schedule);
 
 }  // namespace schedule

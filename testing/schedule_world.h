@@ -79,7 +79,7 @@ class World {
   using Token = refreshable::Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<refreshable::Lease<std::string>>;
 
-  // Requires: the policy is valid. Its jitter is taken to be 0.
+  // Requires: the policy is valid. `jitter` is ignored; it counts as 0.
   explicit World(refreshable::RefreshPolicy policy);
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -107,8 +107,8 @@ class World {
   // Cancels the `index`-th GetAsync, counted from 0, if it exists. Only
   // schedule::CancelRead may call this.
   void CancelRead(size_t index);
-  // Both call Refreshable::Invalidate: Invalidate with the generation published
-  // last, InvalidateOld with the generation before that.
+  // Both call Refreshable::Invalidate, with the generation published last
+  // (Invalidate) or with the generation before that (InvalidateOld).
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -171,19 +171,19 @@ class World {
   // identifies the step. Labels tell apart the tasks that different steps
   // queue.
   void Begin(int step) { step_ = step; }
-  // Records which tasks the last step queued. Must be called before Begin, and
-  // at the end of the schedule.
+  // Records which tasks the last step queued. Must be called before each
+  // `Begin`, and at the end of the schedule.
   void Note();
 
   // Checks everything that can be observed between two steps.
   void Check();
-  // Returns what is known of this world and may determine its future behaviour.
+  // Returns all that is known of this world and may affect its future.
   std::string Fingerprint() const;
   // Checks that refreshing recovers from this state. Makes the source answer
-  // every call, and the executor accept everything. If `reset` is false, lets
-  // time pass until the next attempt may start. If `reset` is true, or health()
-  // says `fatal`, calls Reset(). The next read must then return a token, and
-  // every read must end.
+  // every call with a new token, and the executor accept everything. If `reset`
+  // is false, lets time pass until the next attempt may start. If `reset` is
+  // true, or health() says `fatal`, calls Reset(). The next read must then
+  // return a token, and every read must end.
   void CheckRecovers(bool reset);
   // Returns the first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
@@ -202,25 +202,25 @@ class World {
     refreshable::BootTime deadline;
     std::optional<int> max_retries;
     refreshable::WaiterId id{};
-    // Whether, when the read was made, there was a usable token and the read
-    // was not a rejecting read (A7).
+    // Whether a usable token existed when the read was made. False for a
+    // rejecting read (A7).
     bool usable = false;
     // The generation published last when the read was made.
     refreshable::Generation generation;
-    // Whether a token could be served to the read when GetAsync returned.
+    // Whether, when GetAsync returned, a token could be served to the read.
     bool served = false;
     // The published generation that the read rejected, or 0 if there is none.
     refreshable::Generation rejected;
-    // Whether the read was a *rejecting read* when it was made: one that
-    // rejects a token that is still served to other reads (A7).
+    // Whether the read was a *rejecting read* (A7) when it was made: the token
+    // that it rejects was still served to other reads.
     bool rejecting = false;
-    // Whether the read is a rejecting read that certainly joined or started an
-    // attempt, and that attempt has not ended.
+    // Whether the read is a rejecting read that has certainly joined or started
+    // an attempt, and the attempt has not ended.
     bool joins = false;
-    // Whether the wall clock was stepped at a moment when the read waited and
-    // no token could be served.
+    // Whether the wall clock was stepped while the read waited and no token
+    // could be served.
     bool was_unservable = false;
-    bool calling = true;  // GetAsync has not returned.
+    bool calling = true;  // Whether GetAsync has not returned yet.
     bool cancelled = false;
     // Whether a refresh may have ended this read with an error.
     bool may_fail = false;
@@ -229,12 +229,12 @@ class World {
     bool may_rejoin = false;
     // Whether the executor lost an attempt while the read waited.
     bool saw_loss = false;
-    int saw_failures = 0;  // Failures while this read waited.
+    int saw_failures = 0;  // Attempts that failed while this read waited.
     int ended = 0;
   };
   // The pending tasks and timers of the executor.
   struct Pending {
-    size_t tasks = 0;  // The number of tasks.
+    size_t tasks = 0;
     // When the first and the last task were queued.
     refreshable::BootTime first_task = refreshable::BootTime::InfiniteFuture();
     refreshable::BootTime last_task = refreshable::BootTime::InfinitePast();
@@ -245,10 +245,10 @@ class World {
   // The origin of a queued task: the label of the step that queued it, and the
   // task's number among the tasks that this step queued.
   using Origin = std::pair<int, int>;
-  // A read that may have joined a refresh: the retries that the read asked for,
-  // and where it may have joined. That is the origin of the task that may have
-  // been the read's callback. If there is no such task, it is the step in
-  // progress, with -1 as the task's number.
+  // A read that may have joined the refresh in flight: the number of retries
+  // that the read asked for, and an origin. The origin is that of the task that
+  // may have been the read's callback. If there is no such task, the origin is
+  // the step in progress and -1.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -298,7 +298,7 @@ class World {
     return reader.max_retries.value_or(policy_.retry.max_retries);
   }
   // Returns whether the refresh in flight has failed more often than `reader`
-  // allows. After a Reset, returns false until the next failure.
+  // permits. After a Reset(), returns false until the next failure.
   bool Spent(const Reader& reader) const {
     return failed_ > Retries(reader) && oracle_->failures() > 0;
   }
@@ -336,7 +336,7 @@ class World {
   std::deque<Reader> readers_;
   std::vector<refreshable::BootTime> blocked_;
   std::optional<Answer> inside_;
-  // Whether CheckRecovers has begun, so that the source answers at once.
+  // Whether CheckRecovers has begun. If so, the source answers at once.
   bool at_end_ = false;
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
@@ -345,7 +345,7 @@ class World {
   // Whether CheckAsked has been called for `asking_`.
   bool asked_ = false;
   bool in_task_ = false;  // Whether a task of the executor is running.
-  // Whether that task has given an attempt to the executor.
+  // Whether the running task has given an attempt to the executor.
   bool task_submitted_ = false;
   // The number of attempts that were given to the executor. An attempt counts
   // until it calls the source, is lost, or its refresh ends.
@@ -359,11 +359,11 @@ class World {
   bool flight_told_ = false;
   bool lost_task_ = false;   // A task was lost, or may have been refused.
   bool lost_timer_ = false;  // A timer was lost, or may have been refused.
-  // The origins of the tasks that were queued, by id.
+  // The origins of the queued tasks, by the id of the task.
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
-  // The reads that may have joined the refresh in flight. They determine how
-  // many retries that refresh has, and whether a cooldown follows.
+  // The reads that may have joined the refresh in flight. These reads determine
+  // how many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
   int visible_ = 0;    // The number of source calls and read callbacks.
@@ -371,20 +371,20 @@ class World {
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
   // F6: the number of calls that were made while `max_abandoned_calls` or more
-  // calls were abandoned and unanswered. Reset sets it to 0, and so does the
-  // answer to a call that no Reset has forgotten.
+  // calls were abandoned and unanswered. Reset() sets this number to 0. The
+  // answer to a call also does so, unless the call is `forgotten`.
   int beyond_ = 0;
   // The time of the last call of the source.
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `asked_at_` is the time when the Refreshable last handled everything that
   // was overdue. `read_at_` and `ran_at_` are the times of the last read and
-  // the last task since then. That read and that task may have looked only at
-  // the published token, and so may not have handled what is overdue.
+  // the last task since then. Both may have looked only at the published token,
+  // and so may have left something overdue.
   refreshable::BootTime asked_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();
-  // Whether `Fingerprint` must tell the reads apart, because CancelRead may be
-  // the next step and names a read by its index.
+  // Whether `Fingerprint` must tell the reads apart. It must if CancelRead,
+  // which names a read by its index, may be the next step.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;

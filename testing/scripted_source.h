@@ -30,11 +30,11 @@ namespace refreshable_testing {
 
 // The script of a token source: the answers to its calls. Calls are numbered
 // from 0 in the order in which they come. Each call takes the first prepared
-// answer that has not been taken yet or, if there is none, the answer set by
-// `Always`. An answer is given before `Fetch` returns or, if requested, when a
-// given time has passed on an executor's clock. A call that finds no answer is
-// held until the test answers it, by its number. Held calls can be answered in
-// any order:
+// answer that has not been taken yet. If there is none, the call takes the
+// answer set by `Always`. Answers are given before `Fetch` returns. Exception:
+// a timer gives the answers of AnswerAfter and AlwaysAfter. A call that finds
+// no answer is held until the test answers it, by its number. Held calls can be
+// answered in any order:
 //
 //   ManualExecutor executor;
 //   ScriptedSource<std::string> source(&executor.clock());
@@ -48,8 +48,8 @@ namespace refreshable_testing {
 //   source.Release(1, "t2", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 //
-// Thread-safe. The destructor drops the held calls without an answer, and calls
-// that come later are dropped too. Declare the script before the Refreshable.
+// Thread-safe. The destructor drops the held calls without an answer, and later
+// calls are dropped too. Declare the script before the Refreshable.
 template <typename Token>
 class ScriptedSource {
  public:
@@ -187,7 +187,7 @@ class ScriptedSource {
  private:
   using Done = refreshable::FetchDone<Token>;
   using Once = absl::AnyInvocable<Result(const refreshable::FetchContext&)>;
-  // An answer that is given by a timer if it has a `delay`, else at once.
+  // An answer, given by a timer if `delay` is set, and by `Fetch` otherwise.
   template <typename F>
   struct Timed {
     F function = nullptr;  // If null, the call is held.
@@ -300,7 +300,7 @@ class ScriptedSource {
     }
 
     const refreshable::Clock* const clock_;
-    refreshable::Executor* const executor_;  // Null: no answers by timer.
+    refreshable::Executor* const executor_;  // May be null.
     const refreshable::BootTime origin_;
     mutable absl::Mutex mutex_;
     mutable absl::CondVar called_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTokenServer: a token server without a network, and MintRig: the base
-// class of rigs for sources that ask it. For the tests of
+// FakeTokenServer is a token server without a network. MintRig is the base
+// class of rigs for sources that ask such a server. For the tests of
 // TokenSourceConformanceTest only.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
@@ -83,9 +83,9 @@ class FakeTokenServer {
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// A predicate for `FakeTokenServer::Issue`: returns true once the call of
-// `context` is cancelled, or once its timeout has passed in real time since the
-// construction of this object.
+// A predicate for `FakeTokenServer::Issue`. Returns true if the call of
+// `context` has been cancelled. Also returns true if the timeout of `context`
+// has passed, in real time, since this object was constructed.
 class GiveUpWhen {
  public:
   explicit GiveUpWhen(const refreshable::FetchContext& context)

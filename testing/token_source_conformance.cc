@@ -92,8 +92,8 @@ class Call {
   }
 
  private:
-  // The `done` function of the call owns a Held, which is therefore destroyed
-  // when the call has been answered or dropped.
+  // The call's `done` function owns a Held. So the Held is destroyed when the
+  // call has been answered or dropped.
   struct Held {
     explicit Held(Call* c) : call(c) {}
     ~Held() { call->ended_.Notify(); }
@@ -136,8 +136,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Reads `clock` until it has moved, but at most 10,000 times. Returns whether
-// it has moved: a virtual clock does not move by itself.
+// Reads `clock` until it has moved, but at most 10,000 times, because a virtual
+// clock does not move by itself. Returns whether the clock has moved.
 bool AwaitTick(const Clock& clock) {
   const BootTime start = clock.Now().boot;
   bool moved = false;
@@ -186,7 +186,7 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
     // `latest` is the latest time at which the call can have started. If only
-    // the server moves the clock, that is exactly `start`.
+    // the server moves the clock, the call has started at `start`.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
   }
@@ -216,8 +216,8 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: the rejected generation in the context, and not the reason, says that a
-  // token was rejected.
+  // A3: a rejected generation in the context says that a token was rejected.
+  // The reason need not say so.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :

@@ -92,8 +92,8 @@ class AnySourceRig {
   virtual bool IssuesNewTokens() { return true; }
 
   // Returns whether the source ends a call soon after the call is cancelled,
-  // even if the server hangs. Not required of a source. If this method and
-  // `Stall` return true, the suite tests it.
+  // even if the server hangs. A source need not do so. If this method and
+  // `Stall` return true, the suite tests that it does.
   virtual bool HeedsCancellation() { return false; }
   // Like HeedsCancellation, but for a call whose timeout has passed.
   virtual bool HeedsTimeout() { return false; }
@@ -123,10 +123,10 @@ class TokenSourceRig : public AnySourceRig {
  public:
   // Returns a new source that asks the rig's server. The rig outlives the
   // source. The rig should not share ownership of the source, because one
-  // clause tests that the source may be destroyed while it is asked.
+  // clause tests that the source may be destroyed during a call.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
-  // Returns the bytes of `token`, which no status may contain, or an empty
+  // Returns the bytes of `token`, which no status may contain. Returns an empty
   // string if there is nothing to look for. The default returns the bytes if
   // Token converts to absl::string_view. The threads on which the source
   // answers call this, possibly several at the same time.

@@ -42,7 +42,6 @@ class BlockingRig final : public MintRig {
   }
 };
 
-// The rig of a ScriptedSource that asks the fake server for each answer.
 class ScriptedRig final : public MintRig {
  public:
   ScriptedRig() {

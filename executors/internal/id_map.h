@@ -47,7 +47,7 @@ class IdMap {
     }
   }
 
-  // Inserts `element`. Requires: `Reserve` was called after the last `Insert`.
+  // Inserts `element`. `Reserve` must be called before each `Insert`.
   void Insert(std::unique_ptr<T> element) {
     Link(element.release());
     ++size_;
@@ -77,9 +77,9 @@ class IdMap {
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
   // Returns the index of the bucket for `id`. The 64 ids that differ only in
-  // their last six bits have neighbouring buckets, so consecutive ids use
-  // memory that lies together. The multiplication (Fibonacci hashing) spreads
-  // these groups of 64 ids evenly.
+  // their last six bits have neighbouring buckets, so the buckets of
+  // consecutive ids are close together in memory. The multiplication (Fibonacci
+  // hashing) spreads the groups of 64 ids evenly over the table.
   size_t IndexOf(uint64_t id) const {
     return static_cast<size_t>(((id >> 6) * 0x9E3779B97F4A7C15 >> shift_) ^
                                (id & 63));

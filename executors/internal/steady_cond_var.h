@@ -43,7 +43,7 @@ class SteadyCondVar {
   void SignalAll() { changed_.notify_all(); }
 
  private:
-  // Adapts Mutex to the interface that std::condition_variable_any requires.
+  // Adapts `Mutex` to the interface that std::condition_variable_any requires.
   template <typename Mutex>
   struct Lockable {
     void lock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex->Lock(); }

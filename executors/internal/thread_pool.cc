@@ -31,7 +31,7 @@ namespace {
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // If tasks are queued and no thread takes a task for this long, another thread
-// is created. Exception: the options may permit no more threads.
+// is created. Exception: there are as many threads as the options permit.
 constexpr absl::Duration kStall = absl::Milliseconds(20);
 
 // Returns `time` in nanoseconds since the origin of BootTime, rounded up.
@@ -55,9 +55,9 @@ BootTime FromNanos(int64_t nanos) {
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
 // Makes every later fork() increase `fork_count` in the child process. The
-// initializer of `forks_are_counted` calls this function, usually before other
-// threads exist that could fork meanwhile. Each new pool calls it too, because
-// a pool may be created before that initializer runs.
+// initializer of `forks_are_counted` calls this function, usually at a time
+// when no other thread can fork. Each new pool calls it too, because a pool may
+// be created before that initializer runs.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -79,8 +79,8 @@ ThreadPool::ThreadPool(const Options& options, const Clock& clock)
                /*kept=*/1),
       blockers_(options.blocking_threads, options.blocking_threads,
                 /*kept=*/0) {
-  // Up to two timers per bucket save memory. Searches stay fast, because the
-  // ids are nearly consecutive and so fill the buckets evenly.
+  // A load factor of two saves memory. Searches stay fast, because the ids are
+  // nearly consecutive and so fill the buckets evenly.
   timers_by_id_.max_load_factor(2);
 }
 
@@ -252,8 +252,8 @@ bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
     node = timers_.extract(timer);
     return false;
   }
-  // Waking the timer thread takes longer than the rest of this function. So
-  // this is not done if the thread will wake early enough by itself.
+  // Waking the timer thread takes longer than the rest of this function. So the
+  // timer thread is not woken if it will wake early enough by itself.
   if (timer == timers_.begin() && (due < wakes_at_ || wakes_at_ <= now)) {
     timers_changed_.Signal();
   }
@@ -300,9 +300,9 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Makes the calling thread idle until it is woken or `idle_timeout` has passed.
-// The last `Lane::kept` threads wait without a timeout. Returns true if the
-// thread must look for a task again, and false if it must end.
+// Waits until the calling thread is woken. Gives up after `idle_timeout` if the
+// lane has more than `lane.kept` threads. Returns true if the thread must look
+// for a task again, and false if the thread must end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);

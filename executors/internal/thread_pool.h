@@ -54,23 +54,23 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // queued and no thread takes a task for 20 ms.
   static constexpr int kPromptWorkers = 4;
 
-  // A thread is *arriving* if it has been woken or created and has no task yet.
-  // This is the maximum number of arriving threads for one kind of task. It
+  // The maximum number of *arriving* threads for one kind of task. A thread is
+  // arriving if it has been woken or created and has no task yet. The maximum
   // saves wake-ups if there are many short tasks. Tasks that block still get
-  // their threads, because each thread that takes a task summons another if
+  // their threads, because a thread that takes a task summons another thread if
   // more tasks are queued than threads are arriving. The maximum does not apply
   // if the queue is full, or if the timer thread summons threads.
   static constexpr size_t kArriving = 2;
 
   // Starts the timer thread and one thread for `Run`. Must be called once, by
   // the thread that created the pool. Returns false if a thread cannot be
-  // started; the pool then refuses all tasks.
+  // started. The pool then refuses all tasks.
   bool Start();
   // See `ThreadExecutor::Shutdown`.
   int Shutdown(absl::Duration timeout);
-  // Returns the executor's reference to this pool, and keeps none. Called when
-  // the executor will not use the pool again. Afterwards `InTaskLeftRunning`
-  // returns true inside this pool's tasks.
+  // Returns `self_`, the executor's reference to this pool, and clears it.
+  // Called when the executor will not use the pool again. Afterwards
+  // `InTaskLeftRunning` returns true inside this pool's tasks.
   std::shared_ptr<ThreadPool> Release();
 
   bool Run(Task task) { return Enqueue(&workers_, std::move(task)); }
@@ -95,11 +95,11 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   }
 
  private:
-  // Each key is a due time, in nanoseconds since the origin of BootTime, and an
-  // id. Timers run in the order of their keys.
+  // Each key is a pair: a due time, in nanoseconds since the origin of
+  // BootTime, and an id. Timers run in the order of their keys.
   using Timers = std::map<std::pair<int64_t, uint64_t>, Task>;
-  // This is not an Abseil table, because an Abseil table breaks if memory runs
-  // out. `RunAfter` must then only refuse the timer.
+  // An Abseil table would break if memory ran out. `RunAfter` must then refuse
+  // the timer and change nothing else.
   using TimersById = std::unordered_map<uint64_t, Timers::iterator>;
 
   struct ThisThread {
@@ -113,8 +113,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     bool is_woken = false;
   };
 
-  // A thread, with all the memory that it needs while it runs. The memory is
-  // allocated before the thread is started, so that a thread never lacks it.
+  // A thread, and all the memory that it needs while it runs. The memory is
+  // allocated before the thread is started, so a running thread cannot fail for
+  // lack of memory.
   struct Thread {
     OsThread os;
     Idler idler;
@@ -141,15 +142,15 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     uint64_t taken_before = 0;  // `taken` when `watch_at` was set.
   };
 
-  // Returns whether the maximum number of tasks is waiting. A task for which a
+  // Returns whether at least `max_queued` tasks are waiting. A task for which a
   // thread is arriving does not count.
   bool Full(const Lane& lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return lane.queue.size() >= options_.max_queued &&
            lane.queue.size() - options_.max_queued >= lane.arriving;
   }
   bool Enqueue(Lane* to, Task task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Wakes an idle thread. If no thread is idle, creates a thread if there are
-  // fewer than `lane.prompt`. Returns false if no thread was woken or created.
+  // Wakes an idle thread. If no thread is idle and the lane has fewer than
+  // `lane.prompt` threads, creates a thread. Returns false if it did neither.
   bool Summon(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Creates a thread. Returns false if it cannot be started.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -204,8 +205,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // requests a check, and when there is a new first timer for which the thread
   // would wake too late by itself.
   SteadyCondVar timers_changed_;
-  // When the last wait of the timer thread ends if no signal ends it earlier.
-  // If the computer is suspended during the wait, the wait ends later.
+  // The time at which the timer thread's latest wait ends if no signal ends it
+  // earlier. If the computer is suspended during the wait, the wait ends later.
   BootTime wakes_at_ ABSL_GUARDED_BY(mu_) = BootTime::InfinitePast();
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);
@@ -214,7 +215,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   SteadyCondVar ended_;
   size_t running_ ABSL_GUARDED_BY(mu_) = 0;  // The number of running tasks.
   Threads live_ ABSL_GUARDED_BY(mu_);
-  // Threads that have ended, or are about to, and must still be joined.
+  // Threads that have ended or are about to end, and must still be joined.
   Threads finished_ ABSL_GUARDED_BY(mu_);
   // Threads that Shutdown left running in their tasks.
   Threads detached_ ABSL_GUARDED_BY(mu_);

@@ -77,8 +77,8 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread reads the time only in every 101st call, and returns that
-        // time from the calls in between too. So a thread may return an earlier
+        // Each thread reads the time only in every 101st call. The 100 calls
+        // after that return the same time. So a thread may return an earlier
         // time than another thread has already returned.
         thread_local Instant cached;
         thread_local int left = 0;

@@ -90,8 +90,8 @@ enum class Fault {
   kDiesUnderLock,
 };
 
-// How many threads an executor with threads has for tasks of `RunBlocking`.
-// `FaultyRig::BlockedTasks` promises this number.
+// The number of threads for tasks of `RunBlocking`, if the wrapped executor has
+// threads. `FaultyRig::BlockedTasks` promises this number.
 constexpr int kBlockingThreads = 2;
 
 // Wraps a ThreadExecutor if `threads` is true, else a ManualExecutor. Adds a
@@ -426,9 +426,9 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  // The wrapped executor, which this object owns. This is not a smart pointer:
-  // pending tasks may use `inner_` while the destructor deletes the executor,
-  // and a smart pointer might already be null then.
+  // The wrapped executor, which this object owns. This is not a smart pointer,
+  // because pending tasks may use `inner_` while the destructor deletes the
+  // executor. A smart pointer might already be null then.
   Executor* inner_;
 };
 

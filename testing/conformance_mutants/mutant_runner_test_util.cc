@@ -46,8 +46,8 @@ Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   return outcome;
 }
 
-// Calls every function, four at a time. Some of the functions take long,
-// because the tests that they run wait for a timeout.
+// Calls all functions, four at a time. Some of them take long, because the
+// tests that they run wait for a timeout.
 void CallAll(const std::vector<std::function<void()>>& functions) {
   std::atomic<size_t> next{0};
   std::vector<std::thread> threads;
@@ -92,7 +92,6 @@ void ExpectBreachesAreFound(const std::string& suite,
       const std::string test = absl::StrCat("Faults/", suite, ".",
                                             breach.clause, "/", breach.subject);
       const Outcome outcome = RunTests(test, "REFRESHABLE_TIMEOUT_SECONDS=3");
-      // The test must have run, and must have failed.
       EXPECT_TRUE(absl::StrContains(outcome.output,
                                     absl::StrCat("[ RUN      ] ", test)))
           << outcome.output;

@@ -91,8 +91,8 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // A thread that calls `Answer` takes this lock first, and so waits until
-    // the thread has been added to `threads_`.
+    // A new thread takes this lock before it calls `Answer`, and so waits until
+    // it has been added to `threads_`.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {

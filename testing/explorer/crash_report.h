@@ -21,12 +21,12 @@ namespace refreshable_testing {
 namespace schedule {
 
 // Records the steps of the running schedule, and writes them to stderr if the
-// program is aborted. Aborts the program if a schedule takes longer than
-// `timeout`, a parameter of the constructor. If that is 0, or 24 hours or more,
-// there is no limit. At most one CrashReport may exist at a time, and only one
+// program is aborted. At most one CrashReport may exist at a time, and only one
 // thread may use it.
 class CrashReport {
  public:
+  // Aborts the program if a schedule takes longer than `timeout`. If `timeout`
+  // is 0, or 24 hours or more, there is no limit.
   explicit CrashReport(absl::Duration timeout)
       : seconds_(timeout < absl::Hours(24)
                      ? static_cast<unsigned>(absl::ToInt64Seconds(

@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario. Gives the actions of different steps different names.
+// A scenario in which actions of different steps have different names.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -47,8 +47,8 @@ class Search {
     int number = 0;
   };
 
-  // Returns what can happen next in `world`, once `done[i]` actions of step i
-  // have happened, and `losses` tasks or timers have been lost.
+  // Returns what can happen next in `world` after `done[i]` actions of each
+  // step i have happened and `losses` tasks or timers have been lost.
   std::vector<Choice> Choices(const World& world,
                               const std::vector<size_t>& done,
                               int losses) const;
@@ -148,14 +148,13 @@ void Search::Take(const Choice& choice, World& world, std::vector<size_t>& done,
 
 namespace {
 
-// One run of a schedule, in a world of its own.
 class Run {
  public:
   // Returns the index of the next choice, or nullopt to end the schedule.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
-  // Called at the end of a schedule without a failure. Returns whether to call
-  // `World::CheckRecovers`, and sets `*reset`, the argument of that call.
+  // Called at the end of a schedule if no check has failed. Returns whether to
+  // call `World::CheckRecovers`, and sets `*reset`, the argument of that call.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -180,8 +179,8 @@ class Run {
   }
 
  private:
-  // Takes the next step, for `Play` or for a read that blocks. At the end of
-  // the schedule, checks the world and returns false.
+  // Takes the next step. At the end of the schedule, checks the world and
+  // returns false. Called by `Play`, and by a read that blocks.
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();
@@ -227,11 +226,11 @@ std::string Show(const Schedule& schedule) {
 // A schedule. Each char is an index into the result of `Search::Choices`.
 using Path = std::string;
 
-// Searches all schedules, breadth first, so that the first failure has a
-// shortest schedule. The *looks* of a state are a hash of what is known of it.
-// If the options say so, states with the same looks are merged. If two such
-// states continue differently, their looks are *ambiguous*: the search starts
-// again, and compares states with these looks also by the states that follow.
+// Searches all schedules, breadth first, so the first failure has a shortest
+// schedule. The *looks* of a state are a hash of what is known of it. If the
+// options say so, states with the same looks are merged. But if two such states
+// continue differently, their looks are *ambiguous*. The search then starts
+// again, and compares such states also by the states that follow.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -271,7 +270,7 @@ class Explorer {
   struct Node {
     Path path;
     int state;
-    bool recheck;  // Take only one more step, to check a merge.
+    bool recheck;  // Whether to take only one more step, to check a merge.
   };
   struct Reached {
     Node node;
@@ -283,7 +282,7 @@ class Explorer {
   };
   static constexpr int kMostPasses = 100;
   // The recovery that `Play` checks. kReset: by Reset() and a success.
-  // kSuccessIfNew: by a success alone if the state looks new, else as kReset.
+  // kSuccessIfNew: by a success alone if the state looks new, else like kReset.
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();
@@ -346,7 +345,7 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
 }
 
 // Returns the looks of `end`, the state after `path`. If these are ambiguous,
-// combines them with the looks of the states that follow, up to `depth` steps.
+// combines them with the looks of the states that follow within `depth` steps.
 Explorer::Hash Explorer::HashWithSuccessors(const Path& path, const End& end,
                                             int depth) {
   Hash leads = end.looks;
@@ -434,7 +433,6 @@ Schedule Explorer::NamesOf(const Path& path) {
   return names;
 }
 
-// Returns the number of schedules, which are paths through the states.
 double Explorer::CountSchedules() const {
   std::vector<double> schedules(states_.size(), 1);
   for (int depth = 0; depth < options_.depth; ++depth) {

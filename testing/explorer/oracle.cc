@@ -73,8 +73,8 @@ void Oracle::AfterWallStep() {
 
 // Updates the record after time has passed. A13: if nobody has rejected the
 // token, the row of attempts that rejections started ends when the token
-// becomes stale. A10: an attempt that a rejection started becomes an ordinary
-// one when the token can no longer be served.
+// becomes stale. A10: when the token can no longer be served, an attempt that a
+// rejection started becomes an ordinary attempt.
 void Oracle::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
   if (Servable()) return;
@@ -141,8 +141,8 @@ void Oracle::OnEvent(const Event& event) {
   }
 }
 
-// Records that an attempt starts. Checks that A13 and the waits of MayStart
-// permit that.
+// Records that an attempt starts. Checks that A13 and `MayStart` permit the
+// start.
 void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;
@@ -151,10 +151,10 @@ void Oracle::Started() {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
   // This check permits two kinds of attempts that were submitted before they
-  // became forbidden. B7: an attempt that was submitted before the token
-  // expired still starts, even if the expiry has made refreshing exhausted. B3:
-  // an attempt that was submitted after the expiry still starts, even if the
-  // wall clock was then set back (`cooldown_over_`).
+  // became forbidden. B7: an attempt submitted before the token expired still
+  // starts, even if the expiry has made refreshing exhausted. B3: an attempt
+  // submitted after the token expired still starts, even if a step back of the
+  // wall clock has made the token usable again (`cooldown_over_`).
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -209,9 +209,9 @@ void Oracle::SetFloor() {
 }
 
 void Oracle::AttemptFailed(const Event& event, bool was_running) {
-  // If the attempt was not running, it failed without a call of the source,
-  // because the limit of abandoned calls was reached (F6). Then `OnFetch` has
-  // not recorded its start.
+  // If the attempt was not running, the limit of abandoned calls was reached,
+  // and the attempt failed without a call of the source (F6). Then `OnFetch`
+  // has not recorded the start of the attempt.
   if (!was_running) Started();
   running_ = false;
   const bool counted = event.failures > failures_;

@@ -56,8 +56,8 @@ class Oracle final : public refreshable::Observer {
   void AfterWallStep();
   void OnReset();
   // Must be called when an attempt is given to the executor, and again if more
-  // becomes known about it. `by` says whether a rejecting read started the
-  // attempt; kUnclear if that is not visible from outside.
+  // becomes known about the attempt. `by` says whether a rejecting read started
+  // the attempt; kUnclear if that is not visible from outside.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
   // Must be called when the source is called.
@@ -67,8 +67,9 @@ class Oracle final : public refreshable::Observer {
   // ---- What the Refreshable returns and reports ----
 
   // Checks a lease that the Refreshable has handed out. `late` says whether a
-  // timer may be late (`World::Late`). If so, the token may have expired by
-  // BootTime, because the read may have looked only at the wall clock.
+  // timer may be late (`World::Late`). If so, a token that has expired by
+  // BootTime is accepted, because the read may have looked only at the wall
+  // clock.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
@@ -86,13 +87,13 @@ class Oracle final : public refreshable::Observer {
   // degraded (B10).
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Returns whether an ordinary read, one that is not a rejecting read (A7),
+  // Returns whether an ordinary read (a read that is not a rejecting read, A7)
   // may start an attempt now. A cooldown (B3) forbids that while the token is
   // usable.
   bool Permitted() const;
-  // A7, A11: returns true if the token published last must not be given to a
-  // read that rejects `generation`, because the rejected token has the same
-  // bytes.
+  // A7, A11: returns true if a read that rejects `generation` must not be given
+  // the token published last, because that token has the same bytes as the
+  // rejected token.
   bool Covers(refreshable::Generation generation) const {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
@@ -107,11 +108,11 @@ class Oracle final : public refreshable::Observer {
   std::optional<bool> RejectionPermitted() const;
   // A13: returns whether the token published last counts as rejected.
   bool noted() const { return noted_; }
-  // A10: returns whether all attempts must wait for the Retry-After with which
-  // an attempt that a rejection started has failed.
+  // A10: an attempt that a rejection started may fail with a Retry-After.
+  // Returns whether such a Retry-After still forbids every attempt.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
-  // Returns whether a rejecting read started the attempt that is running or has
-  // just failed.
+  // Returns whether a rejecting read started the attempt that is running. If no
+  // attempt is running, returns this for the attempt that has just failed.
   ByRejection running_by() const { return running_by_; }
   // Returns the number of the epoch, which increases with each publication and
   // each withdrawal. The answer to a call that began in an earlier epoch is
@@ -145,17 +146,16 @@ class Oracle final : public refreshable::Observer {
     return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
            !Usable();
   }
-  // Returns how many events of this kind there have been.
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
-  // Appends to `fingerprint` everything in the oracle's record on which later
-  // checks depend.
+  // Appends to `fingerprint` everything in the oracle's record that affects
+  // later checks.
   void AppendTo(std::string& fingerprint) const;
 
  private:
-  // A moment on each of the two clocks. The deadline has been reached once
-  // either clock has reached its moment (R6).
+  // A moment on each of the two clocks. The deadline is reached when either
+  // clock has reached its moment (R6).
   struct DualDeadline {
     absl::Time wall = absl::InfiniteFuture();
     refreshable::BootTime boot = refreshable::BootTime::InfiniteFuture();
@@ -220,7 +220,7 @@ class Oracle final : public refreshable::Observer {
   // Whether a refresh was in flight when Invalidate was called.
   bool in_flight_ = false;
   bool serves_ = false;
-  bool exempt_ = false;     // The next start need not wait min_interval.
+  bool exempt_ = false;     // The next start may ignore min_interval.
   bool replacing_ = false;  // The next attempt may start at once (A2).
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
@@ -233,8 +233,8 @@ class Oracle final : public refreshable::Observer {
   std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether, since the cooldown began, the wall clock was stepped while no
-  // token was usable. If so, an attempt submitted before the step need not wait
+  // Whether the wall clock was stepped while no token was usable, since the
+  // cooldown began. If so, an attempt submitted before the step need not wait
   // for `cooldown_`, even if the step has made the token usable again.
   bool cooldown_over_ = false;
 

@@ -27,8 +27,9 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 namespace {
 
-// If `World::RunFirst` runs more tasks and timers than this after a call of
-// `AdvanceBy` began, the schedule fails because of an endless loop.
+// The greatest number of tasks and timers that `World::RunFirst` may run after
+// a call of `AdvanceBy` began. More count as an endless loop: the schedule
+// fails.
 constexpr int kBusy = 10000;
 
 }  // namespace
@@ -56,8 +57,8 @@ class World::Source final : public refreshable::TokenSource<std::string> {
   World* const world_;
 };
 
-// The executor of the Refreshable: the world's executor, except that the
-// explorer decides what runs while a blocking read waits.
+// The executor of the Refreshable. Passes everything to the world's executor,
+// but lets the explorer decide what runs while a blocking read waits.
 class World::Driver final : public refreshable::Executor {
  public:
   explicit Driver(World* world) : world_(world) {}
@@ -344,9 +345,9 @@ void World::OnEvent(const refreshable::Event& event) {
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
-  // A8: the failure of an attempt that was told of a rejection ends the reads
-  // that rejected the token. If the attempt was not told, those reads look for
-  // a token again.
+  // A8: if an attempt that was told of a rejection fails, the reads that
+  // rejected the token end. If the attempt was not told, those reads look for a
+  // token again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),

@@ -65,7 +65,7 @@ bool World::MayCall() const {
 // Returns all visible facts that a discarded answer must not change. `late` is
 // the value of `Late()` before the answer. Even a discarded answer gives
 // refused callbacks to the executor again (R11), and does the work of a late
-// timer (F7). If that is possible, health, statistics and tasks are left out.
+// timer (F7). If either is possible, health, statistics and tasks are left out.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
@@ -115,8 +115,8 @@ void World::CheckWaits(const Health& health) {
   };
   // In this state a refresh is in flight, no attempt is running, and the next
   // attempt need not wait. So an attempt is queued, and a timer must end it if
-  // the executor does not run it in time. (If instead the timer of a due
-  // attempt is late, that timer satisfies the check.)
+  // the executor does not run it in time. (If no attempt is queued, because the
+  // timer of the due attempt is late, that late timer satisfies the check.)
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
@@ -124,8 +124,9 @@ void World::CheckWaits(const Health& health) {
   }
   if (pending.tasks > 0) return;
   // Without a refresh, a read waits only if the executor refused its callback.
-  // It waits for the timer that gives the callback to the executor again (R11)
-  // or, if that timer was refused too, for the next operation or answer.
+  // The read then waits for the timer that gives the callback to the executor
+  // again (R11). If that timer was refused too, the read waits for the next
+  // operation or answer.
   Expect(!waiting || health.refreshing ||
              (lost_task_ && (lost_timer_ ||
                              pending.first_timer < BootTime::InfiniteFuture())),
@@ -277,9 +278,9 @@ void World::CheckRecovers(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  // Without Reset(), a read must start the refresh. If a timer was lost, a read
-  // must make the Refreshable arm it again, because nothing tells the
-  // Refreshable that timers are accepted again.
+  // Without Reset(), a read must start the refresh. A read is also necessary if
+  // a timer was lost: nothing else makes the Refreshable notice that timers are
+  // accepted again.
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
@@ -311,11 +312,11 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // A usable token must be found now or a second later. If the token has little
+  // A usable token must exist now or a second later. If the token has little
   // time left, it may be usable only now. If the read was served an expired
-  // token (B10), the new token may come only within that second.
+  // token (B10), the new token may come within that second.
   const bool usable = oracle_->Usable();
-  AdvanceBy(absl::Seconds(1));  // Refused callbacks run in this time.
+  AdvanceBy(absl::Seconds(1));  // Refused callbacks run now.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");
   CheckEnded();
   Check();

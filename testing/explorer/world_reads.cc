@@ -35,9 +35,9 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.usable = oracle_->Usable() && !asking.rejects;
     // If a read is served at once, the task that runs its callback looks for
     // the token again. If the token is gone by then, the read joins a refresh.
-    // A read may be served at once if the token is usable, if it has expired by
-    // BootTime only and a timer is late, or if the policy permits an expired
-    // token.
+    // A read may be served at once if the token is usable, or if the policy
+    // permits an expired token. A read may also be served at once if a timer is
+    // late and the token has expired only by BootTime.
     reader.may_rejoin =
         !asking.rejects && (oracle_->Usable() || Late() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
@@ -152,10 +152,10 @@ bool World::Joins(const Asking& asking) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// Checks whether a read has started a refresh. A read must have started one if
-// the read needed a refresh and was permitted to start it (R2, R3, A9). A read
-// that had to end at once (B5) must not have started a refresh, nor must a
-// rejecting read without permission (A9).
+// Checks whether a read has started a refresh. A read must have started a
+// refresh if it needed one and was permitted to start it (R2, R3, A9). Two
+// kinds of reads must not have started a refresh: a read that had to end at
+// once (B5), and a rejecting read without permission (A9).
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -207,9 +207,9 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejecting read started the attempt. If this happens inside a task of the
-// executor, RunOrLose decides that later: the task may be the callback of a
-// rejecting read, which looks for a token again (A8).
+// rejecting read started the attempt. Inside a task of the executor, this is
+// not known yet: the task may be the callback of a rejecting read, which looks
+// for a token again (A8). RunOrLose decides it later.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -233,9 +233,10 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step`, a task or timer, may deliver a read for which there is
-// no token any longer. Such a read does not end, but joins the refresh and
-// waits. A timer delivers only reads whose callbacks the executor refused.
+// Records that `step`, a task or timer, may run the callback of a read for
+// which there is no token any longer. Such a read does not end, but joins the
+// refresh and waits. A timer runs a callback only if the executor has refused
+// it.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =
@@ -253,9 +254,9 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // Only tasks matter here, because a timer starts no attempt for a rejecting
-  // read (A9). Exception: a timer may run a callback that the executor refused.
-  // OnSubmit allows for this (`lost_task_`).
+  // Only tasks matter here, because timers start no attempts for rejecting
+  // reads (A9). Exception: a timer may run a callback that the executor
+  // refused. OnSubmit allows for this (`lost_task_`).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
@@ -266,8 +267,8 @@ void World::RunOrLose(size_t index, bool lose) {
   in_task_ = false;
   if (visible == visible_) NoteCallback(step);
   if (!rejecting) return;
-  // A task that submits an attempt is the callback of a rejecting read if the
-  // task neither calls the source nor ends a read. If `clear` is false, any
+  // If a task submits an attempt, but does not call the source and does not end
+  // a read, it is the callback of a rejecting read. If `clear` is false, every
   // task that submits an attempt may be such a callback, but need not be.
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&

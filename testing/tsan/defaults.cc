@@ -7,10 +7,10 @@ extern "C" {
 
 // Makes TSan suppress two false reports.
 //
-// Abseil's Mutex hides its own memory from TSan except in two places: the
+// Abseil's Mutex hides its own memory from TSan, but TSan sees two events: the
 // mmap() that allocates the memory of a thread's semaphore, and the first post
-// to that semaphore. TSan sees no ordering between the two and reports a race
-// in Abseil.
+// to that semaphore. TSan sees no ordering between these events and reports a
+// race in Abseil.
 //
 // Debian's cpp-httplib was built without TSan. TSan sees its memory accesses
 // through memcmp() and similar functions, but not the synchronization that
