@@ -56,8 +56,8 @@ bool HeavyBarrier() { return false; }
 
 #else
 
-// Commands of membarrier(2), as in <linux/membarrier.h>, which some systems do
-// not have.
+// Commands of membarrier(2), copied from <linux/membarrier.h>. Some systems do
+// not have that header.
 constexpr int kPrivateExpedited = 1 << 3;
 constexpr int kRegisterPrivateExpedited = 1 << 4;
 
@@ -244,7 +244,7 @@ class Domain final : public HazardDomain {
   // Whether clearing a slot must trigger a scan.
   enum WaitedFor {
     kNo,
-    kPerhaps,  // Yes, because no scan has looked at the slot yet.
+    kPerhaps,  // Yes, until a scan has looked at the slot.
     kYes       // Yes, because a scan found a retired node in the slot.
   };
   void SetWaitedFor(HazardSlot& slot, WaitedFor waited_for);
@@ -267,8 +267,8 @@ class Domain final : public HazardDomain {
     }
   }
 
-  // Calls `function` with each slot of this domain. If no shared slot has ever
-  // been used, includes the shared slots only if `also_unused` is set.
+  // Calls `function` with each slot of this domain. Skips the shared slots if
+  // none of them has ever been used and `also_unused` is false.
   template <typename Function>
   void ForEachSlot(Function function, bool also_unused = false) {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -277,10 +277,10 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) `shared_slots_are_used_` is set before any shared slot is claimed,
-    // and all of these operations are sequentially consistent. So if a scan
-    // does not see the flag set, a reader that claims a shared slot for one of
-    // the scan's nodes will find the cell changed.
+    // (M2) A reader sets this flag before it claims a shared slot. That store,
+    // the claim and the load below are sequentially consistent. So if a scan
+    // sees the flag unset, each reader that announces one of the scan's nodes
+    // in a shared slot will find the cell changed.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -295,17 +295,18 @@ class Domain final : public HazardDomain {
   // The threads' records. None is ever removed.
   std::atomic<ThreadRecord*> records_{nullptr};
 #endif
-  // (M7) The number of threads that own a record or are acquiring one.
+  // (M7) The number of threads that own or are acquiring a record.
   std::atomic<int> owners_{0};
   // Retired nodes that wait for a scan to take them.
   std::atomic<const HazardNode*> incoming_{nullptr};
   // Raised by one when a scan begins to take the nodes in `incoming_`, and by
   // one when it has taken them. So this is odd while a scan is taking nodes.
   std::atomic<uint64_t> takings_{0};
-  // (M5) Counts retired nodes, and starts again from 0 when the first scan of a
-  // TryToScan has taken the nodes in `incoming_`. While that scan takes them,
-  // this is at least kMostHandedOver. If a thread that retires a node finds at
-  // least kMostHandedOver here, it must wait until a scan has taken the node.
+  // (M5) The number of nodes that were retired after the first scan of a call
+  // of TryToScan last took the nodes in `incoming_`. While such a scan takes
+  // the nodes, this is at least kMostHandedOver. A thread that retires a node
+  // and finds at least kMostHandedOver here must wait until a scan has taken
+  // the node.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.
@@ -322,14 +323,14 @@ class Domain final : public HazardDomain {
   // The number of threads that are in fork(). A thread must find 0 here before
   // it tries to set `scanning_` for a scan.
   std::atomic<int> forking_{0};
-  // Set if the next scan must take the nodes in `incoming_`, whichever thread
-  // makes that scan. (The first scan of a TryToScan takes them in any case.)
+  // Set if the next scan must take the nodes in `incoming_`. (The first scan of
+  // a call of TryToScan takes those nodes in any case.)
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
-  // The mode once it is decided. This is not a function-local static: if
-  // another thread were initialising such a variable during a fork(), the child
-  // process would wait forever for that thread, which does not exist in the
-  // child.
+  // The mode; kUnknown until it is decided. This is not a function-local
+  // static. If another thread were initialising such a variable during a
+  // fork(), the child would wait forever for that thread, which does not exist
+  // there.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};
@@ -379,10 +380,10 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
 }
 
 // (M7) Returns true if no other thread owns a record. Then this thread sees all
-// that other threads have announced, and later reads find no node of
-// `incoming_` in a cell. So a scan needs no heavy barrier to free those nodes
-// that it took from `incoming_` and that no slot announces. Always returns
-// false in symmetric mode, and while a test replaces the barrier.
+// that other threads have announced, and no later read of a node that this
+// thread has taken from `incoming_` can succeed. So the scan needs no heavy
+// barrier to free each such node that no slot announces. Always returns false
+// in symmetric mode, and while a test replaces the barrier.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -483,7 +484,7 @@ void Domain::AfterForkInChild() {
   }
   // The child registers for the heavy barrier itself. `mode_` does not prove
   // that the child has inherited a registration: a thread of the parent may
-  // have run SetUp after fork() had copied the registrations and before it
+  // have run SetUp after fork() had copied the registrations and before fork()
   // copied the memory.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
@@ -524,9 +525,9 @@ SlotRing* Domain::RingOfThisThread() {
   return &ring;
 }
 
-// Takes over a record that no thread owns, if at most half of its ring's slots
-// are in use, or else makes a record. Sets `ring` to the record's ring. Returns
-// null if there is no memory.
+// Takes over a record that no thread owns and whose ring has at most half of
+// its slots in use. If there is no such record, makes a record. Sets `ring` to
+// the record's ring. Returns null if there is no memory.
 ThreadRecord* Domain::AcquireRecord(SlotRing& ring) {
   // (M7) The count must rise before this thread announces anything in a slot of
   // the record.
@@ -626,8 +627,8 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
     DomainSlot& slot = ClaimShared(node, transient);
     // (M2) The claim of the slot, the load below, a publisher's replacement of
     // the node in the cell and a scan's look at the slot are all sequentially
-    // consistent. So this thread sees the replacement, or the scan sees the
-    // node in the slot.
+    // consistent. So either this thread sees the replacement or the scan sees
+    // the node in the slot.
     if (cell.load(std::memory_order_seq_cst) != node) {
       ClearAndLook(&slot);
       continue;
@@ -639,8 +640,8 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
   // (M3) In symmetric mode, this function and a scan each access `waited_for`
-  // by a read-modify-write. Either this release sees that the slot is waited
-  // for, or the scan sees that the slot was cleared.
+  // by a read-modify-write. So either this release sees that the slot is waited
+  // for or the scan sees that the slot was cleared.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
@@ -654,8 +655,8 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
       slot.waited_for.load(std::memory_order_relaxed) != 0) {
-    // The hold for which `waited_for` was set has ended, so the next release of
-    // this slot must not find it set.
+    // The hold for which the scan set `waited_for` has ended, so the next
+    // release from this slot must find 0 there.
     slot.waited_for.store(0, std::memory_order_relaxed);
     for (; other != &slot;
          other = other->next.load(std::memory_order_acquire)) {
@@ -679,9 +680,9 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
 }
 
 // Takes all nodes out of `incoming_` and returns them. `first` says whether
-// this is the first scan of a TryToScan. (M5) If it is, the count
-// `handed_over_` starts again from 0. No thread can leave a node to this thread
-// while the nodes are being taken.
+// this is the first scan of a call of TryToScan. (M5) If it is, no thread can
+// leave a node to this thread while the nodes are being taken, and the count
+// `handed_over_` then starts again from 0.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -747,7 +748,7 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
 // Makes one scan of the retained nodes and, if `also_incoming` or `left_` is
 // set, of the incoming nodes. Returns the list of the scanned nodes that may be
 // freed. Requires that the calling thread has set `scanning_`. The caller must
-// unreference the returned nodes after it has reset `scanning_`.
+// reset `scanning_` and then call Unref of the returned nodes.
 const HazardNode* Domain::Scan(bool also_incoming) {
   ++scans_;
   const HazardNode* dead = nullptr;
@@ -780,9 +781,9 @@ const HazardNode* Domain::Scan(bool also_incoming) {
 
 // If another thread is scanning or a fork() is in progress, does nothing.
 // Otherwise scans, and scans again as long as another thread has set `pending_`
-// meanwhile. Then unreferences the nodes that the scans returned. (M5) The
-// calling thread may be a reader, which must not work for publishers without
-// end. So at most kMostHandedOver nodes are left to it.
+// meanwhile. Then calls Unref of the nodes that the scans returned. (M5) Other
+// threads leave at most kMostHandedOver nodes to this thread. It may be a
+// reader, which must not work for publishers without end.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -800,10 +801,9 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) At most kMostHandedOver nodes are left to a scanning thread. A thread
-// that retires one more node waits until a scan has taken that node. So, if no
-// thread forks, each thread has at most one further node that no scan has taken
-// yet.
+// (M5) Because threads wait here, at most kMostHandedOver nodes, plus one for
+// each waiting thread, have not been taken by a scan. (During a fork() there
+// may be more.)
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
@@ -812,8 +812,9 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // The value that `takings_` has when the next taking to begin has ended: 2 or
-  // 3 more than now. By then, `node` has been taken.
+  // `node` is taken at the latest by the next scan that begins to take nodes.
+  // `done` is the value of `takings_` when that scan has taken them: 2 more
+  // than now or, if another scan is taking nodes now, 3 more.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

@@ -7,24 +7,24 @@
 // and so on in comments refer to its paragraphs.
 //
 // A *node* is an object that can be held, and a *cell* is the place where
-// readers find it. A reader that takes a *hold* of a node announces the node in
-// a *slot*, which is cleared when the hold is released. A thread's *record* has
-// the thread's first slots; a *shared record* has slots that any thread may
-// take. A thread that has replaced a node in a cell *retires* that node. A
-// *scan* finds the retired nodes that no slot announces any longer, so that
-// they can be freed.
+// readers find it. A *read* takes a *hold* of a node: it announces the node in
+// a *slot*. The release of the hold clears the slot. A thread's *record*
+// contains the thread's first slots. A *shared record* contains slots that any
+// thread may take. A thread that has replaced a node in a cell *retires* that
+// node. A *scan* finds the retired nodes that no slot announces any longer, so
+// that they can be freed.
 //
 // A *heavy barrier* makes every thread of the process execute a full barrier.
 // Scans make heavy barriers by membarrier(2). If the system has no
 // membarrier(2) at the first use of a domain, the domain is in *symmetric
-// mode*: it makes no heavy barrier, and its reads and releases use
+// mode*: its scans make no heavy barrier, and its reads and releases use
 // read-modify-writes instead.
 //
 // A process may have several domains: one for each copy of the library that is
-// linked into it, unless the linker makes the copies share one. Each cell and
-// each record belongs to one domain. The linker may bind a symbol to any of the
-// copies, so all code reaches the data of a domain through a pointer to that
-// domain.
+// linked into it, unless the linker makes the copies share one domain. Each
+// cell and each record belongs to one domain. All code reaches the data of a
+// domain through a pointer to that domain, because the linker may bind a symbol
+// to any of the copies.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 #define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
@@ -45,12 +45,11 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class HazardDomain;
 
-// The place where a hold announces that it uses a node. Each hold refers to a
-// slot.
+// The place where a hold announces its node. Each hold refers to a slot.
 struct HazardSlot {
-  // A hold may also be a counted reference of its node. Such a hold refers to
-  // the slot `HazardNode::counted_`. In that slot, `waited_for` always has this
-  // value, by which a release recognizes the slot.
+  // The value of `waited_for` in the slot `HazardNode::counted_`. Holds that
+  // are counted references of a node refer to that slot. A release recognizes
+  // the slot by this value.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -58,14 +57,14 @@ struct HazardSlot {
 
   // The node that is in use; null if the slot is free. Never dereferenced.
   std::atomic<const void*> node;
-  // 1 if clearing the slot needs no scan. 0 if a release must call ReleaseSlow:
-  // a retired node may be waiting for the slot, or the hold is a counted
-  // reference. Always 0 in symmetric mode. Written only by a thread that scans
-  // or forks.
+  // 1 if clearing the slot needs no scan. 0 if a release must call ReleaseSlow,
+  // because a retired node may be waiting for the slot or because the hold is a
+  // counted reference. Always 0 in symmetric mode. Written only by a thread
+  // that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // 1 if the last scan found a retired node in this slot. Reset to 0 by a fork
-  // and, if the slot is in a ring, by the next release (M8). In symmetric mode
-  // instead: 1 if clearing the slot must trigger a scan.
+  // In symmetric mode: 1 if clearing the slot must trigger a scan. Otherwise: 1
+  // if the last scan found a retired node in this slot. A later fork resets
+  // this to 0. So does the next release, if the slot is in a ring (M8).
   std::atomic<uint32_t> waited_for;
 };
 
@@ -92,8 +91,8 @@ class HazardNode {
   HazardNode& operator=(const HazardNode&) = delete;
 
   void Ref() const { references_.fetch_add(1, std::memory_order_relaxed); }
-  // Drops one reference. Calls OnUnreferenced if that was the last one. (M6)
-  // All uses of the node through other references happen before that call.
+  // Drops one reference. Calls OnUnreferenced if it was the last reference.
+  // (M6) All uses of the node through other references happen before that call.
   void Unref() const {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       const_cast<HazardNode*>(this)->OnUnreferenced();
@@ -115,8 +114,8 @@ class HazardNode {
   // The next node in whichever list of the domain contains this node.
   mutable const HazardNode* next_ = nullptr;
   // 32 bits suffice: each reference except the cell's is a hold of 16 bytes, so
-  // 2^32 of them would take 64 GiB. This is the last member so that the first
-  // member of a derived class can follow it without a gap.
+  // 2^32 references would take 64 GiB. This is the last member so that the
+  // first member of a derived class can follow it without a gap.
   mutable std::atomic<uint32_t> references_{1};
 };
 
@@ -124,15 +123,14 @@ class HazardNode {
 using HazardCell = std::atomic<const HazardNode*>;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// The slots of a thread, which form a ring. Other threads write to these slots
-// only to scan, to fork, or to release a hold that was moved to them.
+// The slots of a thread, which form a ring. Another thread writes to these
+// slots only if it scans, forks, or releases a hold that was moved to it.
 //
-// The thread goes round the ring, in *laps*, and stays at the slot that it took
-// last. The next hold takes that slot if it is free again, otherwise the next
-// free slot. If a lap finds more than half of the slots in use, slots are
-// added. So a hold looks at few slots on average, and a thread that holds few
-// nodes uses few slots. There is no list of free slots that a release would
-// have to change.
+// The thread stays at the slot that it took last. The next hold takes that slot
+// if the slot is free again. Otherwise the thread goes on round the ring to the
+// next free slot. Once round the ring is a *lap*. If a lap finds more than half
+// of the slots in use, the thread adds slots. So a hold looks at few slots on
+// average, and a thread that holds few nodes uses few slots.
 struct SlotRing {
   // The slot that the next hold tries first. If the thread has no slots, for
   // example in symmetric mode, this is a slot that is never free. So reads need
@@ -146,9 +144,9 @@ struct SlotRing {
 // The ring of the calling thread.
 //
 // The variable is `__thread` rather than `thread_local` so that no access calls
-// an initialisation function. It is not inline, because a program that GCC
-// compiles with -fvisibility=hidden would then have a hidden variable of its
-// own, beside the one that its shared objects share.
+// an initialisation function. If the variable were inline, a program that GCC
+// compiles with -fvisibility=hidden would have a hidden variable of its own,
+// beside the variable that its shared objects share.
 #ifdef __GNUC__
 extern __thread SlotRing this_threads_ring;
 #else
@@ -160,8 +158,8 @@ extern thread_local SlotRing this_threads_ring;
 // their own.
 struct alignas(128) SharedRecord {
   DomainSlot slots[3];
-  // Used if no slot in `slots` of any shared record is free, and only until the
-  // hold has become a counted reference.
+  // Taken only if every slot in the `slots` of every shared record is in use.
+  // Cleared as soon as the hold has become a counted reference.
   DomainSlot transient;
 };
 
@@ -179,9 +177,9 @@ inline size_t PreferredSharedRecord() {
 }
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
-// The members of a hold; `node` is null if there is no hold. The receiver must
-// construct a HazardHolder, which releases the hold. This struct has no
-// destructor, so that compilers keep it in registers.
+// The members of a hold; `node` is null if there is no hold. This struct has no
+// destructor, so that compilers keep it in registers. The receiver must
+// construct a HazardHolder, which releases the hold.
 struct HazardRawHolder {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
@@ -217,8 +215,8 @@ class HazardHolder {
   inline void Release();
 
   // Returns `slot`. Keeps the compiler from loading or storing `node_` and
-  // `slot_` with one vector instruction, as GCC 12 would, because a load of
-  // both is slow if they were stored separately just before.
+  // `slot_` with one vector instruction, as GCC 12 would. Such a load is slow
+  // if the two members were stored separately just before.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
 #ifdef __GNUC__
     __asm__ volatile("" : "+r"(slot));
@@ -231,8 +229,8 @@ class HazardHolder {
 };
 
 // The slots, and the retired nodes that have not been freed yet. Thread-safe.
-// Reads wait for no scan. User code (a node's destructor) never runs while
-// another thread could be waiting for that code to end.
+// Reads wait for no scan. No function of this class waits for user code (a
+// node's destructor) that another thread runs.
 //
 // A domain is never destroyed: it can be used before and after main, by any
 // thread, and in the child of a fork(). The domain of a shared object exists
@@ -272,12 +270,13 @@ class HazardDomain {
 #endif
   }
 
-  // The fast path of `domain->Protect(cell)`. Tries one slot, and returns a
-  // null node if that fails, for example because the slot is in use. If it
-  // succeeds, it has called no function, except perhaps `__tls_get_addr` in a
-  // shared object. (Without thread_local, this does all that Protect does, and
-  // never fails.) Requires `AtHand(domain)`, and that the cell never contains
-  // null. The caller must construct a HazardHolder from the result.
+  // The fast path of `domain->Protect(cell)`. Tries one slot. Returns a null
+  // node if the read fails there, for example because the slot is in use. If
+  // the read succeeds, it has called no function, except perhaps
+  // `__tls_get_addr` in a shared object. (Without thread_local, this does all
+  // that Protect does, and never fails.) Requires `AtHand(domain)`, and that
+  // the cell never contains null. The caller must construct a HazardHolder from
+  // the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -322,13 +321,13 @@ class HazardDomain {
   // or later on any thread. Requires that no cell contains the node. May run
   // the destructors of this node and of others. Does nothing if `node` is null.
   //
-  // (M5) If another thread is scanning or a fork() is in progress, leaves the
-  // node to a later scan; otherwise scans. But at most kMostHandedOver nodes
-  // are left to a scanning thread. If that many have been left, waits until a
-  // scan has taken the node or a fork() is in progress.
+  // (M5) Scans. But if another thread is scanning or a fork() is in progress,
+  // leaves the node to a later scan. If kMostHandedOver nodes have already been
+  // left to the scanning thread, also waits until a scan has taken `node` or a
+  // fork() is in progress.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
-  // Scans, and drops the cells' references of the retired nodes that no slot
+  // Scans, and drops the domain's references of the retired nodes that no slot
   // announces. If another thread is scanning or a fork() is in progress, leaves
   // the work to the next scan. Never waits.
   virtual void Reclaim() noexcept = 0;
@@ -342,8 +341,8 @@ class HazardDomain {
     const void* none = nullptr;
     // (M2) The compare-and-swap, the second load of the cell, a publisher's
     // replacement of the node in the cell and a scan's look at the slot are all
-    // sequentially consistent. So this thread sees the replacement, or the scan
-    // sees the node in the slot.
+    // sequentially consistent. So either this thread sees the replacement or
+    // the scan sees the node in the slot.
     if (ABSL_PREDICT_FALSE(
             !shared_slots_are_used_.load(std::memory_order_acquire)) ||
         ABSL_PREDICT_FALSE(!slot->node.compare_exchange_strong(
@@ -369,15 +368,16 @@ class HazardDomain {
   // ---- For tests ----
 
   struct Counts {
-    int records = 0;        // The number of threads' records.
-    int owned = 0;          // The number of records that a thread owns.
-    int slots = 0;          // The number of slots in all threads' rings.
-    int held = 0;           // The number of slots in use, shared slots too.
-    int retained = 0;       // The number of retired nodes found in use.
-    int most_incoming = 0;  // The most incoming nodes that one scan has taken.
-    int64_t scans = 0;      // The number of scans made.
-    int64_t barriers = 0;   // The number of heavy barriers, refused ones too.
-    int64_t bytes = 0;      // The memory of the threads' records and rings.
+    int records = 0;   // The number of threads' records.
+    int owned = 0;     // The number of records that a thread owns.
+    int slots = 0;     // The number of slots in all threads' rings.
+    int held = 0;      // The number of slots in use, shared slots too.
+    int retained = 0;  // The number of retired nodes that a scan found in use.
+    // The most newly retired nodes that one scan has taken.
+    int most_incoming = 0;
+    int64_t scans = 0;     // The number of scans made.
+    int64_t barriers = 0;  // The number of heavy barriers, refused ones too.
+    int64_t bytes = 0;     // The memory of the threads' records and rings.
   };
   // Returns the present counts. They are exact if no other thread uses the
   // domain.
@@ -386,9 +386,9 @@ class HazardDomain {
   // Puts the domain into symmetric mode. Must be called before any other use of
   // the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // Makes each scan that takes incoming nodes call `barrier` instead of making
-  // a heavy barrier, also in symmetric mode. Null restores the heavy barrier.
-  // Tests use this to leave the barrier out, and to make a scan stall.
+  // Makes each scan of newly retired nodes call `barrier` in place of a heavy
+  // barrier, also in symmetric mode. If `barrier` is null, restores the heavy
+  // barrier. Tests use this to leave the barrier out, and to make a scan stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -400,9 +400,9 @@ class HazardDomain {
   }
   ~HazardDomain() = default;
 
-  // Clears `slot`, whose announcement came too late: the node was replaced
-  // meanwhile. Then calls Reclaim, because a scan may have taken the
-  // announcement for a hold and kept the node for it.
+  // Clears `slot`, after the caller has found that the cell no longer contains
+  // the announced node. Then calls Reclaim, because a scan may have kept the
+  // node on account of the announcement.
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(DomainSlot* slot);
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -412,17 +412,18 @@ class HazardDomain {
       HazardSlot& slot, const HazardCell& cell) {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     // (M2) A compiler barrier suffices between this store and the caller's
-    // check, because scans make a heavy barrier. The store is a release because
-    // of (M4). The caller's check is an acquire, so that this thread sees the
-    // contents of the published node.
+    // check, because scans make a heavy barrier. The store has release order
+    // because of (M4). The caller's check has acquire order, so that this
+    // thread sees the contents of the published node.
     slot.node.store(node, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return node;
   }
 
   // Does what Protect does, in a slot of `ring`, the ring of this thread. Calls
-  // ProtectShared if the ring gets no free slot. This inline part tries only
-  // the slot after `ring.slot`; ProtectInRingSlow does the rest.
+  // ProtectShared if no slot of the ring is free and there is no memory for
+  // more. This inline part tries only the slot after `ring.slot`;
+  // ProtectInRingSlow does the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {

@@ -34,7 +34,6 @@ TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// The release of the last hold frees the replaced node.
 TEST_F(HazardDomainTest, R12TheLastHoldFreesWhatWasReplaced) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder first = Hold(cell_);
@@ -92,7 +91,7 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
-// Threads end, and their holds live on. Once these holds have ended too, other
+// Three threads end before their holds do. After these holds have ended, other
 // threads use the records again.
 TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
@@ -148,8 +147,6 @@ TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// A slow destructor does not delay the freeing of nodes that another thread
-// retires meanwhile.
 TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   absl::Notification started, go_on;
   HazardCell other{new TestNode(&live_)};
@@ -201,14 +198,15 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   scans_stall = false;
   for (std::thread& publisher : publishers) publisher.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
-  // Each publisher may have two nodes: the one in its cell and the one that it
-  // replaced last. In addition, kMostHandedOver nodes may be left to the scan.
+  // Each publisher may have two nodes: the node in its cell and the node that
+  // it replaced last. In addition, kMostHandedOver nodes may be left to the
+  // scan.
   EXPECT_LE(most, 2 * kPublishers + HazardDomain::kMostHandedOver);
   EXPECT_EQ(live_.load(), 0);
 }
 
-// A thread that publishes a few nodes does not wait for a stalled scan. If it
-// did, this test would never end.
+// If a thread that publishes a few nodes waited for a stalled scan, this test
+// would never end.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));

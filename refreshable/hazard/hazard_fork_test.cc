@@ -26,12 +26,14 @@ namespace {
 
 using HazardForkTest = HazardDomainTest;
 
-// The function that RegisterInFork's handler calls inside fork(), after the
-// domain has prepared for the fork; null if none. Handlers that run before a
-// fork run in the reverse order of their registration. The priority of
-// RegisterInFork ensures that its handler is registered before the domain's, as
-// long as both registrations are in one executable (`linkstatic`).
+// A function that is called inside fork(), after the domain has prepared for
+// the fork; null if none.
 const std::function<void()>* in_fork = nullptr;
+
+// Registers a handler that calls `*in_fork`. This handler must be registered
+// before the domain's handler, because handlers that run before a fork run in
+// the reverse order of their registration. Priority 101 ensures that, if both
+// registrations are in one executable (`linkstatic`).
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
       [] {
@@ -53,11 +55,12 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// Regression test: a process forks while another of its threads uses the domain
-// for the first time. In the past, a scan that this other thread had begun
-// never ended in the child, so nothing was freed there. Each round forks a
-// process that has not used the domain yet, which then forks the child. So this
-// test must be the first.
+// Regression test: a process forks while one of its threads uses the domain for
+// the first time. In the past, a scan that this thread had begun never ended in
+// the child, so nothing was freed there. Each round forks a process, in which
+// one thread uses the domain for the first time and another thread forks the
+// child. This test must be the first, because the process that runs it must not
+// have used the domain yet.
 TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(ExitCodeOfChild([] {
@@ -83,15 +86,13 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   }
 }
 
-// The process forks while other threads read and publish without pause. The
-// child can read and replace, and the node that it publishes is freed when its
-// last hold ends.
+// The process forks while other threads read and publish without pause.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
   // The node that the child publishes. It is created before any thread reads,
-  // so no slot of the parent announces its address. A node that the child
-  // created might get the address of a freed node which a slot still announces.
-  // That node would look in use forever.
+  // so no slot of the parent announces its address. If the child created the
+  // node, the node might get the address of a freed node that a slot still
+  // announces. Then the child's node would look in use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};
@@ -186,9 +187,9 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
-// A thread of the parent has more holds than a record has slots. That thread
-// does not exist in the child. There, a new thread takes over its slots, and
-// scans do not count it as a thread that may read.
+// A thread of the parent has more holds than a record has slots. In the child,
+// where this thread does not exist, a new thread takes over its slots, and no
+// scan makes a barrier on account of the missing thread.
 TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds;

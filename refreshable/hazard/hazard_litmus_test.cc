@@ -91,11 +91,11 @@ struct Litmus {
   std::atomic<int64_t> bad{0};
 };
 
-// `Make` fills the store buffer of the core that it runs on. For this it makes
-// slow stores: stores to random lines of a large buffer, which usually miss the
-// cache. In case the cache has room for all of `buffer_`, `Make` first evicts
-// each line if `evict` is set (on x86-64 only). Which stores are slow depends
-// on the processor, so the callers set `evict` in every second call.
+// `Make` fills the store buffer of its core with slow stores: stores to random
+// lines of the large `buffer_`, which usually miss the cache. If `evict` is
+// set, `Make` first evicts each line (on x86-64 only), because the cache may
+// have room for all of `buffer_`. Which stores are slow depends on the
+// processor, so the callers set `evict` in every second call.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -191,7 +191,7 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
 }
 
 // In each round, replaces the node at about the moment at which the reader
-// releases it. Stops after `rounds` rounds, or once it finds a node that was
+// releases it. Stops after `rounds` rounds, or when it finds a node that was
 // replaced and released but not freed. Returns the number of such nodes.
 int64_t CountLeft() {
   auto litmus = std::make_unique<Litmus>();

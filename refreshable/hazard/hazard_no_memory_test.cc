@@ -48,7 +48,7 @@ namespace {
 
 using HazardNoMemoryTest = HazardDomainTest;
 
-// Takes 600 holds. There are fewer shared slots than that.
+// Takes 600 holds, which are more than there are shared slots.
 std::vector<HazardHolder> Take600(const HazardCell& cell) {
   std::vector<HazardHolder> holds;
   for (int i = 0; i < 600; ++i) holds.push_back(Hold(cell));

@@ -42,8 +42,8 @@ void InAThread(const std::function<void()>& body) { std::thread(body).join(); }
 enum Order { kOldestFirst, kNewestFirst, kAnyOrder };
 constexpr Order kOrders[] = {kOldestFirst, kNewestFirst, kAnyOrder};
 
-// Removes one hold from `holds` and returns it: the oldest one, the newest one
-// or a random one, as `order` says.
+// Removes one hold from `holds` and returns it: the oldest, the newest or a
+// random hold, as `order` says.
 HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
                     std::mt19937& random) {
   size_t index = 0;
@@ -159,9 +159,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// Once a thread has found a free slot, it can read and release again and again
-// in TryProtect, the inline fast path. This holds however many other holds the
-// thread has.
+// If a thread releases each hold before its next read, all its reads after the
+// first succeed in TryProtect, the inline fast path. This is so however many
+// other holds the thread has.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -178,8 +178,8 @@ TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
 }
 #endif
 
-// A thousand releases of holds of a replaced node make one scan in all: the
-// last release makes it.
+// A replaced node has a thousand holds. Only the release of the last hold makes
+// a scan.
 TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   if (!ThreadsHaveSlots()) return;
   std::mt19937 random(1);
@@ -208,11 +208,11 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // The holds `a` and `b` of the new node go round the whole ring. The first
-  // release from a slot that held the old node makes one scan. After that scan,
-  // releases from all slots are fast, except from the slot of `old`. That first
-  // release must not leave the scan to the other hold of the new node, because
-  // the new node was not replaced.
+  // The holds `a` and `b` of the new node take every free slot of the ring in
+  // turn. The first release from a slot that announced the old node before
+  // makes a scan. That release must not leave the scan to the other hold of the
+  // new node, because the new node was not replaced. After that scan, only the
+  // release of `old[0]` needs another scan.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {

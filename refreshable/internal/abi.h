@@ -16,9 +16,9 @@
 
 // Declarations between REFRESHABLE_ABI_NAMESPACE_BEGIN and _END are in an
 // inline namespace whose name contains the number of the ABI, so that code of
-// one ABI never links with code of another. The number must rise if a type that
-// is declared there changes its layout, the order of its virtual methods, or
-// what its methods require of each other.
+// one ABI never links with code of another ABI. The number must rise if a type
+// that is declared there changes its layout, the order of its virtual methods,
+// or what its methods require of each other.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 #define REFRESHABLE_ABI_NAMESPACE_BEGIN inline namespace abi_2_no_thread_local {
 #else

@@ -11,9 +11,8 @@
 namespace refreshable {
 namespace internal {
 
-// A std::unique_ptr that can be copied: the copy owns a copy of the object.
-// Meant for a member that is usually null, and then takes only the room of a
-// pointer.
+// Meant for a member that is usually null: a null CopiedPtr takes only the room
+// of a pointer.
 template <typename T>
 class CopiedPtr : public std::unique_ptr<T> {
  public:

@@ -25,9 +25,9 @@ struct IsComparable<T,
 // Whether two objects of type T can be compared with `operator==`. For a
 // container, an optional, a pair, a tuple or a variant, the elements are
 // checked too: these types may declare an `operator==` that does not compile
-// because the elements have none. Exception: some containers, for example
-// classes for JSON, have elements of the container's own type. Their elements
-// are not checked, because that check would never end.
+// because their elements have no `operator==`. Exception: if a container's
+// elements have the type of the container itself, as in some classes for JSON,
+// the elements are not checked, because that check would never end.
 template <typename T, typename = void>
 struct HasEquality : IsComparable<T> {};
 template <typename T>

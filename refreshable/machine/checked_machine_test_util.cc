@@ -440,8 +440,8 @@ class CheckedMachine::StepChecker {
     }
     return RejectedBy(input_, was_);
   }
-  // Whether the input is a read that rejects the present token, while other
-  // reads are still served that token.
+  // Whether the input is a read that rejects the present token, and other reads
+  // are still served that token.
   bool IsRejecting() const {
     return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
            (is_.Usable() || is_.Grace());
@@ -693,8 +693,8 @@ class CheckedMachine::StepChecker {
            "a token is to be published");
       ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
     } else if (!InputIsOfRunning()) {
-      // F2, F6: any other answer is discarded if its call is not the running
-      // call.
+      // F2, F6: an answer that publishes nothing is discarded if its call is
+      // not the running call.
       events_.push_back(EventKind::kAttemptDiscarded);
     } else if (brings) {
       ExpectFailed(Life() <= 0 ? FailureClass::kTransient
@@ -1002,6 +1002,7 @@ class CheckedMachine::StepChecker {
   std::optional<ReferenceModel::Call> call_;
   std::string broken_;
 
+  // What the contract requires of the step.
   Due<ReferenceModel::Flight> flight_;
   Due<Waiters> waiters_ = {Waiters::kKeep, Clause::kS1};
   Due<bool> publish_ = {false, Clause::kS1};
@@ -1011,14 +1012,17 @@ class CheckedMachine::StepChecker {
   Due<std::optional<Waiters>> rejecting_waiters_ = {std::nullopt, Clause::kA8};
   Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
   std::vector<EventKind> events_;
-  // `Decisions::fail_deadlines_before` and `fail_retries_below` must be set.
+  // Whether `Decisions::fail_deadlines_before` and `fail_retries_below` must be
+  // set.
   bool told_wait_ = false;
-  bool told_failure_ = false;  // `Decisions::failure` must be set.
-  bool told_lost_ = false;     // The failure must blame the executor (E2).
+  // Whether `Decisions::failure` must be set.
+  bool told_failure_ = false;
+  // Whether `Decisions::failure` must blame the executor (E2).
+  bool told_lost_ = false;
   // If set, `Decisions::failure.rejected` must be true, and the failure must
   // have this code. If not set, `Decisions::failure.rejected` must be false.
   std::optional<absl::StatusCode> rejected_code_;
-  bool kept_ = false;  // The queued attempt must be kept.
+  bool kept_ = false;  // Whether the queued attempt must be kept.
 };
 
 CheckedMachine::CheckedMachine(const ModelPolicy* rules, ClauseCounts* counts)
@@ -1111,7 +1115,8 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
 // Checks `Decisions::fails_until`: until that moment, reads must get the same
 // failure and cause nothing. Tries reads with different numbers of retries, now
 // and at the last nanosecond before that moment, with the wall clock unchanged
-// or set by an hour. Returns an empty string, or what is broken.
+// or set forward or back by an hour. Returns an empty string, or what is
+// broken.
 std::string CheckedMachine::CheckFailsUntil(const Decisions& out) const {
   const BootTime until =
       std::min(out.fails_until, Now().boot + absl::Hours(1'000'000));
@@ -1173,8 +1178,8 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   // after the wake forgets that failure too.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
   // Compares one decision. `a` is what the wake decided, `b` what `input`
-  // decided after it, and `c` what `input` alone decided. If `b` is `neutral`,
-  // `c` must equal `a`; otherwise it must equal `b`.
+  // decided after the wake, and `c` what `input` alone decided. If `b` is
+  // `neutral`, `c` must equal `a`; otherwise `c` must equal `b`.
   const auto same = [](auto a, auto b, auto c, auto neutral) {
     return c == (b == neutral ? a : b);
   };

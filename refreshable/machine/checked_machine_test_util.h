@@ -18,7 +18,7 @@ namespace refreshable {
 namespace internal {
 
 // The clauses of docs/contract.md that a step can break. kS1 also stands for
-// the rule that a step has no effect unless a clause requires it.
+// the rule that a step has only the effects that a clause requires.
 enum class Clause {
   kR1,
   kR2,
@@ -74,8 +74,8 @@ struct MachineInput {
     // A read with timeout `ms`. If `number` >= 0, it permits that many retries.
     kRead,
     kStart,  // The executor runs the attempt `id`.
-    // The attempt `id` brings a token that lives for `ms`; see also `relative`
-    // and `same_as`.
+    // The attempt `id` brings a token that lives for `ms`. The members
+    // `relative`, `same_as` and `refresh_in` say more about the token.
     kSucceed,
     // The attempt `id` fails. `number` is the FailureClass. If `ms` >= 0, the
     // server asks the client to wait for that time.

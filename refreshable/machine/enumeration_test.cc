@@ -2,9 +2,9 @@
 //
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth.
-// CheckedMachine checks each step against the contract. The machine must behave
-// in the same way in all states with the same ReferenceModel::Fingerprint.
-// Therefore only the sequence that reached such a state first is continued.
+// CheckedMachine checks each step against the contract. The test treats states
+// with equal ReferenceModel::Fingerprint as one state. It continues only the
+// first sequence that reaches the state.
 //
 // To save time, some policies are tested to a smaller depth than others.
 // `--test_arg=--depth=4` tests every policy to depth 4.
@@ -110,15 +110,15 @@ class Enumeration {
   size_t classes() const { return classes_.size(); }
 
  private:
-  // An input that was applied, and the node of the input before it; -1 if it
-  // was the first.
+  // An input that was applied. `before` is the index of the previous input in
+  // `nodes_`, or -1 if there is none.
   struct Node {
     int before;
     Input input;
   };
 
-  // Prepares an input of a beginning: sets the attempt of `input`, if it needs
-  // one. Returns false if the machine has no such attempt.
+  // If `input`, an input of a beginning, needs an attempt, sets its `id`.
+  // Returns false if the machine has no such attempt.
   static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
@@ -142,7 +142,7 @@ class Enumeration {
     };
     return {
         {wait(0)},
-        // The next three beginnings leave a token that is fresh, stale or
+        // The next three beginnings end with a token that is fresh, stale or
         // expired.
         {read, start, token},
         {read, start, token, wait(4)},
@@ -155,8 +155,8 @@ class Enumeration {
          {Input::kWallStep, {}, 3 * kSecond},
          read,
          start},
-        // The next three begin an outage: without a token, with a stale token,
-        // and with a token that expires during the outage.
+        // The next three beginnings begin an outage: without a token, with a
+        // stale token, and with a token that expires during the outage.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,
@@ -203,8 +203,8 @@ class Enumeration {
          {Input::kWake},
          start,
          {Input::kFail, {}, 5 * kSecond, kThrottled}},
-        // In the next three, the token follows a withdrawn token, follows a
-        // failure, or was installed.
+        // In the next three beginnings, the token replaces a withdrawn token,
+        // comes after a failure, or is installed.
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
         {{Input::kInstall, {}, 8 * kSecond}, wait(4), read, start},
@@ -318,8 +318,9 @@ class Enumeration {
                      std::min(f.failures, 1), f.abandoned.size());
   }
 
-  // `node` has led to the state of `machine`. If that state is new, checks that
-  // the machine recovers (B8), and lets the next round continue from the state.
+  // Notes the state of `machine`, to which `node` has led. If the state is new,
+  // checks that the machine recovers (B8), and lets the next round continue
+  // from the state.
   void Meet(const CheckedMachine& machine, int node) {
     if (!seen_.insert(machine.facts().Fingerprint()).second) {
       if (node + 1 == static_cast<int>(nodes_.size())) nodes_.pop_back();
@@ -357,9 +358,10 @@ class Enumeration {
 struct NamedPolicy {
   const char* name;
   RefreshPolicy policy;
-  // How many classes of states the test must reach at least with this policy.
+  // The least number of classes of states that the test must reach with this
+  // policy.
   size_t classes;
-  int depth = 4;  // The most inputs after each beginning.
+  int depth = 4;  // The maximum number of inputs after a beginning.
 };
 
 std::vector<NamedPolicy> Policies() {

@@ -31,7 +31,7 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 // ---- An attempt that is not run ----
 
 // An attempt that the executor runs after more than `attempt_timeout` starts
-// all the same, if no other input has ended it first.
+// all the same, if no other input has ended the attempt first.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -118,8 +118,8 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// Regression test: in the past, the source was never called again once two
-// calls had not returned.
+// Regression test: in the past, the source was never called again after two
+// calls had hung.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
@@ -152,8 +152,8 @@ TEST(RefreshMachineLostTest, F6AnAnswerBeginsTheCountAnew) {
   }
   const absl::Duration fifth = d.t - S(30);
   d.Fail(absl::UnknownError("late"), std::nullopt, second);
-  // Four calls still hang. Since one call has returned, the sixth call may be
-  // made 60 s after the fifth, not 480 s.
+  // Four calls still hang. Because one call has returned, the sixth call may be
+  // made 60 s after the fifth call, not 480 s after it.
   d.At(fifth + S(60)).Wake();
   d.Read();
   EXPECT_TRUE(d.Start().has_value());

@@ -147,8 +147,8 @@ class MachineDriver {
     Succeed(Expiry::In(lifetime));
   }
   // Makes `n` attempts that fail permanently, each as early as permitted.
-  // Requires: no token is usable, no refresh is in flight, and an attempt may
-  // start sooner or later.
+  // Requires: no token is usable, no refresh is in flight, and refreshing is
+  // not fatal.
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();
@@ -157,10 +157,10 @@ class MachineDriver {
     }
   }
   // Simulates an outage until `end`. Returns the starts of the attempts, in
-  // seconds. Makes a first read at once, and one more read after each `every`.
-  // Each read has the timeout `timeout`. Every attempt starts at once and fails
-  // `latency` later, with `retry_after` if that is set. Exception: if an
-  // attempt times out and the next attempt starts before that failure, the
+  // seconds. Makes a read at once, and then further reads at intervals of
+  // `every`. Each read has the timeout `timeout`. Every attempt starts at once
+  // and fails `latency` later, with `retry_after` if that is set. Exception: if
+  // an attempt times out and the next attempt starts before that failure, the
   // failure never comes. Timers fire on time.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),

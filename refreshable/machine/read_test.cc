@@ -172,7 +172,7 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {S(3600), S(3500), S(3560), S(100)},
       {S(3600), S(3560), S(3560), S(10)},
       {S(3600), S(900), S(3560), S(2700)},
-      // Windows of more than three quarters of the lifetime are cut to that.
+      // A window is cut to three quarters of the lifetime.
       {S(3600), S(900), S(3560), S(2701)},
       {S(3600), S(900), S(3560), S(3600)},
       {S(3600), S(900), S(3560), kForever},
@@ -238,8 +238,8 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
     MachineDriver d(policy);
     d.ReadAndStart();
     const AttemptId late = d.attempt;
-    // In phase 0 the flight is between attempts. In phase 3 there is no flight,
-    // because no retry is allowed.
+    // After this wake the flight is between attempts. Exception: in phase 3
+    // there is no flight, because no retry is allowed.
     d.At(S(30)).Wake();
     if (phase == 1) d.At(S(31)).Wake();  // The retry is queued.
     if (phase == 2) {                    // The retry is running.

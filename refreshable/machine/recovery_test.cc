@@ -248,7 +248,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_FALSE(d.out.republish_degraded);  // The previous read did that.
+  EXPECT_FALSE(d.out.republish_degraded);  // The previous read did.
   EXPECT_FALSE(d.submitted());
   // Reads start the attempts that the schedule permits, but do not wait for
   // them.

@@ -213,13 +213,13 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add = [&print](int64_t value) {
     print.append(reinterpret_cast<const char*>(&value), 4);
   };
-  // Adds the moment `at`, which no longer matters once it is more than `reach`
-  // ago.
+  // Adds the moment `at`. Moments that are more than `reach` ago all count as
+  // the same, because they no longer matter.
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  // The most by which a later input may set the wall clock back. After that, a
-  // token that has expired by the wall clock may be usable again.
+  // The most by which a later input may set the wall clock back. After such a
+  // step, a token that has expired by the wall clock may be usable again.
   const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (invalidated > 0) + 32 * foreground + 64 * exempt +

@@ -25,7 +25,7 @@ namespace refreshable {
 namespace internal {
 
 // A duration, or the time since the machine was made, in milliseconds. kNever
-// stands for infinity; a few of these values can be added without overflow.
+// stands for infinity. A few such values can be added without overflow.
 using Ms = int64_t;
 inline constexpr Ms kNever = std::numeric_limits<Ms>::max() / 8;
 inline constexpr Ms kLongAgo = -kNever;
@@ -65,9 +65,10 @@ struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    // Whether the answer to the call may publish a token. False once a token
-    // has been published or invalidated after the start of the call. Exception:
-    // an invalidation that lets the running attempt go on (A2) does not count.
+    // Whether the answer to the call may publish a token. Becomes false when
+    // another token is published or the present token is invalidated.
+    // Exception: stays true if the invalidation lets the running attempt go on
+    // (A2).
     bool current = true;
     // The rejected generation that the call was told of, or 0.
     uint64_t told = 0;
@@ -95,7 +96,7 @@ struct ReferenceModel {
   // B7: whether refreshing is exhausted, and whether that is fatal.
   bool Exhausted() const;
   bool Fatal() const;
-  // B3: the cooldown that the failure of a background attempt would begin now,
+  // B3: the cooldown that would begin if a background attempt failed now,
   // rounded up to a whole millisecond.
   Ms Cooldown() const;
   // F4, B1, B2, B7, A10: when the next attempt may start.
@@ -119,7 +120,7 @@ struct ReferenceModel {
   void PromoteIfUnservable();
   // F7: whether a timer would start a flight now if no flight were in progress.
   bool AheadPermitted() const;
-  // Whether a wake now would submit an attempt or end one.
+  // Whether a wake now would submit or end an attempt.
   bool Overdue() const;
   // R2: the moment before which an ordinary read returns what is published and
   // changes nothing. `boot` is that moment on BootTime, `wall` on the wall
@@ -141,7 +142,8 @@ struct ReferenceModel {
   Ms t = 0;
   Ms wall_step = 0;  // The sum of all steps of the wall clock.
 
-  // The token last published.
+  // The members from `generation` to `issued_life` describe the token that was
+  // published last.
   uint64_t generation = 0;
   // `born` is when the token was published or last extended (A11),
   // `born_wall_step` is `wall_step` then, and `life` is how long the token
@@ -163,8 +165,8 @@ struct ReferenceModel {
   // The generation since which all published tokens have had the same bytes.
   uint64_t same_since = 0;
   uint64_t noted = 0;  // The last generation rejected or invalidated, or 0.
-  // When the generation was published, and the token's life then. An extension
-  // (A11) changes `born` and `life`, but not these.
+  // `issued` is when the generation was published, and `issued_life` is the
+  // token's life then. An extension (A11) does not change them.
   Ms issued = 0;
   Ms issued_life = 0;
 
@@ -215,7 +217,7 @@ struct ReferenceModel {
   // two starts.
   bool exempt = false;
 
-  // B9: what ordinary reads were last told: when the next attempt may start, on
+  // B9: when the next attempt may start, as ordinary reads were last told, on
   // BootTime and on the wall clock.
   Ms told_next = kNever;
   Ms told_next_wall = kNever;

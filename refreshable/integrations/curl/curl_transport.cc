@@ -181,7 +181,8 @@ class Call {
   void Finish(CURLcode code);
   // Returns whether the request must be made again on a new connection, because
   // OnConnected refused a reused connection before anything was sent. If so,
-  // `easy()` is ready, and the caller must add it to libcurl again.
+  // prepares `easy()` for that, and the caller must add `easy()` to libcurl
+  // again.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
@@ -284,8 +285,8 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
   if (transport.max_idle_connections == 0) set(CURLOPT_FORBID_REUSE, 1L);
   set(CURLOPT_MAXAGE_CONN, Millis(transport.max_idle_time) / 1000);
 #if LIBCURL_VERSION_NUM >= 0x075700
-  // Without this option, removing a request may wait until the host's name is
-  // resolved.
+  // Without this option, removing a request from libcurl may wait until the
+  // host's name is resolved.
   set(CURLOPT_QUICK_EXIT, 1L);
 #endif
   const absl::string_view body = request_.body.reveal();
@@ -376,9 +377,9 @@ absl::Status Call::ToStatus(CURLcode code) const {
           : curl_easy_strerror(code);
   const std::string message =
       absl::StrCat(problem, " (", HostAndPort(request_.url), ")");
-  // Once libcurl has begun to send, a code that looks like a wrong
-  // configuration may come from the answer: CURLE_UNSUPPORTED_PROTOCOL, for
-  // example, if the answer is not HTTP.
+  // After libcurl has begun to send, a code that looks like a wrong
+  // configuration may come from a bad answer. For example, an answer that is
+  // not HTTP causes CURLE_UNSUPPORTED_PROTOCOL.
   if (sending_ && code != CURLE_OPERATION_TIMEDOUT) {
     return absl::UnavailableError(message);
   }

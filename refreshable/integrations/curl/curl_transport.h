@@ -29,14 +29,14 @@ struct CurlTransportOptions {
   // [::1], never go through a proxy.
   std::optional<std::string> proxy;
   // How long it may take to find the server's address and to connect to the
-  // server, TLS included. At least 1 ms; cut to one day.
+  // server, TLS included. At least 1 ms. More than one day counts as one day.
   absl::Duration connect_timeout = absl::Seconds(10);
   // How many idle connections are kept open for further requests. At least 0;
   // if 0, each request makes a connection of its own. Connections in use count
-  // too, so fewer idle connections are kept while requests are outstanding.
+  // too.
   int max_idle_connections = 8;
-  // How long a connection may be idle and still be reused. At least one second;
-  // cut to whole seconds, and to one day.
+  // How long a connection may be idle and still be reused. At least one second.
+  // Fractions of a second are ignored. More than one day counts as one day.
   absl::Duration max_idle_time = absl::Seconds(30);
   // The User-Agent header. Must contain no line break and no zero byte.
   std::string user_agent = "refreshable";
@@ -51,12 +51,11 @@ struct CurlTransportOptions {
 //     no .netrc.
 //   - Before it reuses an idle connection, it checks whether the server has
 //     closed the connection or has sent something unasked. If so, it makes a
-//     new connection. (It does not see what the TLS library has read together
-//     with the previous answer.)
+//     new connection. Exception: it does not see what the TLS library has read
+//     together with the previous answer.
 //   - It sends no request twice. If libcurl has begun to send the request, and
 //     the connection ends before an answer comes, the request fails with
-//     UNAVAILABLE, because the server may have processed the request. (libcurl
-//     by itself would send the request again if the connection was reused.)
+//     UNAVAILABLE, because the server may have processed the request.
 //   - A status has the mark of `NotSent` if and only if libcurl has not begun
 //     to send the request.
 //   - It calls `SendOptions::cancelled` about every 100 ms or more often,
@@ -70,9 +69,9 @@ struct CurlTransportOptions {
 //     the host and the port of the endpoint, and nothing else.
 //
 // The destructor ends outstanding requests before it returns: with CANCELLED,
-// or with their outcome if that comes at this moment. Exception: if the
-// transport is destroyed inside a `done`, the other requests end after this
-// `done` has returned.
+// or with an outcome that has just come. Exception: if the transport is
+// destroyed inside a `done`, the other requests end after this `done` has
+// returned.
 //
 // In the child of a fork(), `Send` itself calls `done`, with
 // FAILED_PRECONDITION, because the thread exists in the parent only. The child

@@ -246,8 +246,8 @@ TEST_F(CurlTransportTest, ConnectionsBrokenAfterTheRequestAreNotMarkedNotSent) {
   }
 }
 
-// A server floods the transport. The server must not be able to send more than
-// the transport may read and the system's buffers hold.
+// A server floods the transport, which must stop reading. So the server can
+// send only what the transport has read and what the system's buffers hold.
 TEST_F(CurlTransportTest, BodiesAndHeadersAreBounded) {
   std::atomic<size_t> written{0};
   const auto flood = [&](Connection& connection, const std::string& chunk) {
@@ -325,7 +325,7 @@ TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
     if (!connection.ReadRequest()) return;
     ++requests;
     connection.Answer("200 OK", "token");
-    // The second request on this connection is read, and not answered.
+    // The second request on this connection is read but not answered.
     if (connection.ReadRequest()) ++requests;
   });
   const auto transport = Create();
