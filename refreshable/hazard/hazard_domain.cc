@@ -56,8 +56,7 @@ bool HeavyBarrier() { return false; }
 
 #else
 
-// Commands of membarrier(2), copied from <linux/membarrier.h>. Some systems do
-// not have that header.
+// Commands of membarrier(2). Some systems have no <linux/membarrier.h>.
 constexpr int kPrivateExpedited = 1 << 3;
 constexpr int kRegisterPrivateExpedited = 1 << 4;
 
@@ -329,8 +328,7 @@ class Domain final : public HazardDomain {
   std::atomic<bool> forks_are_handled_{false};
   // The mode; kUnknown until it is decided. This is not a function-local
   // static. If another thread were initialising such a variable during a
-  // fork(), the child would wait forever for that thread, which does not exist
-  // there.
+  // fork(), the child would wait for that thread forever.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};

@@ -176,7 +176,6 @@ void Await(const std::atomic<int64_t>& step, int64_t round) {
   }
 }
 
-// Holds and releases the published node once in each round.
 void HoldAndRelease(Litmus& litmus, Progress& progress) {
   SlowStores slow_stores;
   for (int64_t round = 1; round <= rounds; ++round) {

@@ -11,8 +11,8 @@
 namespace refreshable {
 namespace internal {
 
-// A deadline on both clocks. It is reached when the wall clock reaches `wall`
-// or BootTime reaches `boot`, whichever comes first.
+// The deadline is reached when the wall clock reaches `wall` or BootTime
+// reaches `boot`, whichever comes first.
 struct DualDeadline {
   absl::Time wall = absl::InfiniteFuture();
   BootTime boot = BootTime::InfiniteFuture();

@@ -28,9 +28,8 @@ inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 
 using ::refreshable_testing::ExactPolicy;
 
-// A RefreshMachine with two clocks that the test controls. A moment that is
-// given or returned as an absl::Duration counts from the start of the test.
-// `out` holds the decisions of the last input.
+// A moment that is given or returned as an absl::Duration counts from the start
+// of the test. `out` holds the decisions of the last input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;

@@ -22,8 +22,6 @@ namespace {
 
 using Kind = AnswerField::Kind;
 
-// Expects that ReadJson accepts `body`, and that `expires_in` in the result has
-// this `kind` and this `text`.
 void ExpectExpiresIn(absl::string_view body, Kind kind,
                      absl::string_view text) {
   const absl::StatusOr<AnswerFields> fields = ReadJson(body);
