@@ -46,13 +46,14 @@ struct AsStatusOr<absl::Status> {
   using type = absl::Status;
 };
 
-// The type T. The compiler deduces no template argument from a parameter that
-// is declared as NotDeduced<T>, so a caller may pass a lambda that converts to
-// T.
+// std::type_identity of C++20.
 template <typename T>
 struct TypeIdentity {
   using type = T;
 };
+// The type T. If a function parameter is declared as NotDeduced<T>, the
+// compiler does not deduce T from its argument, so a caller may pass a lambda
+// that converts to T.
 template <typename T>
 using NotDeduced = typename TypeIdentity<T>::type;
 
@@ -67,8 +68,8 @@ decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
   }
 }
 
-// The type that a `Call` returns, decayed; void if a `Call` cannot be called
-// with a lease.
+// The type, decayed, that a call of a `Call` returns; void if a `Call` cannot
+// be called with a lease.
 template <typename Call, typename Token, typename = void>
 struct CallResult {
   using type = void;
@@ -92,10 +93,10 @@ struct TellsRejected<
     std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
         std::declval<const Answer&>())))>> : std::true_type {};
 
-// Asserts that the functions given to CallWithToken have the right types.
-// `Answer` is the type that `call` returns, decayed. The signature of
-// CallWithToken names `Answer`. So if a function has a wrong type, the user
-// sees these messages before any error in the body of CallWithToken.
+// Asserts that the functions given to CallWithToken have the right types. The
+// signature of CallWithToken uses this struct, so if a function has a wrong
+// type, the user sees the messages below before any error in CallWithToken's
+// body.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -106,6 +107,7 @@ struct CallFunctions {
   static_assert(!kAnswers || TellsRejected<IsRejected, Result>::value,
                 "CallWithToken: is_rejected must take const Answer&, where "
                 "Answer is what call returns, and return bool");
+  // The type that `call` returns, decayed; a placeholder if that is void.
   using Answer = std::conditional_t<kAnswers, Result, absl::Status>;
 };
 
@@ -139,7 +141,7 @@ class AsyncCallFunction {
   }
 
   bool is_null() const { return call_ == nullptr; }
-  // Whether the function takes `left`. If it does not, operator() drops `left`.
+  // Whether the function takes `left`. If not, operator() ignores `left`.
   bool takes_time_left() const { return takes_time_left_; }
   void operator()(Lease<Token> lease, absl::Duration left, Done done) {
     call_(std::move(lease), left, std::move(done));
@@ -151,8 +153,7 @@ class AsyncCallFunction {
 };
 
 // The `callback` argument of CallWithTokenAsync: a function of (outcome) or of
-// (outcome, refresh_status). The callback may be called once, and is destroyed
-// after that call.
+// (outcome, refresh_status).
 template <typename Outcome>
 class AsyncCallCallback {
  public:
@@ -179,8 +180,9 @@ class AsyncCallCallback {
     };
   }
 
-  // Whether there is a callback, and it has not been called yet.
+  // Whether there is a callback that has not been called yet.
   bool pending() const { return callback_ != nullptr; }
+  // Calls the callback and then destroys it. Requires: pending().
   void operator()(Outcome outcome, absl::Status refresh_status) {
     auto callback = std::exchange(callback_, nullptr);
     callback(std::move(outcome), std::move(refresh_status));
@@ -205,25 +207,23 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // rejection. If the second answer is a rejection, `ReportRejected` is called
 // for the second token.
 //
-// There is no second call if there is no later token (for example because the
-// refresh fails, brings the same token, or is not permitted yet) or if no time
-// is left. If the first read gets no token, `call` is not called, and the
-// read's error is returned. No other error of this library is returned.
+// There is no second call if no time is left, or if the second read gets no
+// later token (for example because the refresh fails, brings the same token, or
+// is not permitted yet). If the first read gets no token, `call` is not called,
+// and the read's error is returned. No other error of this library is returned.
 //
 // If `refresh_status` is not null, it is set to the status of the second read,
-// or to OK if no second read was made. From this status a caller that gets a
-// 401 can learn, for example, that the token endpoint says "invalid_client", or
-// that refreshing has given up for good (`IsFatal`).
+// or to OK if no second read was made. It tells why there was no second call,
+// for example because refreshing has given up for good (`IsFatal`).
 //
 // `options.timeout` counts from the start and covers both reads and both calls.
-// A call is not cut short. But `call` may take a second parameter, an
-// `absl::Duration`: the time that is left, zero or more.
+// The timeout does not interrupt a call. But `call` may take a second
+// parameter, an `absl::Duration`: the time that is left, zero or more. If no
+// time is left for the second read, that read does not wait, but it still
+// starts a refresh if one is permitted.
 //
-// If no time is left for the second read, that read does not wait. It still
-// starts a refresh if one is permitted, so that later calls find a later token.
-//
-// Blocks while a read or `call` blocks. `call` may be called twice, so the
-// request must be safe to repeat. Exceptions of `call` and `is_rejected` reach
+// Blocks while a read or `call` blocks. `call` may be called twice, so what it
+// sends must be safe to repeat. Exceptions of `call` and `is_rejected` reach
 // the caller. If either function is a null pointer or an empty std::function,
 // the program ends with a message.
 template <typename Token, typename Call, typename IsRejected,
@@ -265,8 +265,8 @@ AnswerOrStatus<Answer> CallWithToken(
 }
 
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
-// call to the server and returns. The answer is passed to `done(Answer)`, on
-// any thread, once; further calls of `done` are ignored. If `done` is called
+// call to the server and returns. Your code passes the answer to `done(Answer)`
+// on any thread; further calls of `done` are ignored. If `done` is called
 // before `call` has returned, the second call of `call` may overlap with the
 // first call. As its second parameter `call` may take the time that is left:
 // `call(Lease<Token>, absl::Duration, done)`.
@@ -288,10 +288,12 @@ AnswerOrStatus<Answer> CallWithToken(
 //
 // `callback` gets an INTERNAL error if `done` is destroyed without having been
 // called, or if `call` or `is_rejected` throws. (The exception propagates.)
-// `callback` then runs on the thread that destroyed `done` or threw. But if
-// `call` has not returned at that moment, `callback` runs later, on the thread
-// that runs `call`. If `call` throws after it passed `done` on, `done` may
-// still be called, as if `call` had returned.
+// `callback` then runs on the thread that destroyed `done`, or on which the
+// exception was thrown. But if a thread is still inside `call` at that moment,
+// `callback` runs on that thread after `call` has ended.
+//
+// If `call` moves `done` elsewhere and then throws, there is no INTERNAL error:
+// `done` can still be called, as if `call` had returned.
 //
 // If `call`, `is_rejected` or `callback` is null or an empty std::function, the
 // program ends with a message. Throws std::bad_alloc if there is no memory to
@@ -299,7 +301,7 @@ AnswerOrStatus<Answer> CallWithToken(
 // ends.
 //
 // The Refreshable need only live until this function returns. What `callback`
-// gets if the Refreshable is destroyed later depends on the step:
+// gets if the Refreshable is destroyed later depends on the step in progress:
 //
 //   - During the first read: CANCELLED.
 //   - During the first call or the second read: the first answer. There is no
@@ -318,11 +320,9 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// One CallWithTokenAsync in progress. This object is also the AsyncRead of its
-// two reads. The step in progress owns the object: a read that waits, or the
-// `done` of a call. If `callback` has not been called, the destructor calls it.
-// `callback` then gets the first answer if the second read was in progress,
-// otherwise an error.
+// One CallWithTokenAsync in progress. This object is also the AsyncRead
+// (waiters.h) of the first and of the second read. During a read, the shell
+// owns this object. During a call, the call's `done` owns it.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,
@@ -347,6 +347,8 @@ class AsyncCall final
     }
     request_.rejected = options.rejected;
   }
+  // Calls `callback` if it has not been called: with the first answer if the
+  // second read was in progress, otherwise with an error.
   ~AsyncCall() override {
     if (!callback_.pending()) return;
     if (first_.has_value()) {
@@ -369,9 +371,9 @@ class AsyncCall final
   }
 
  private:
-  // A function object that passes the first answer it is called with to `Next`,
-  // and ignores later answers. Its only member is a std::shared_ptr, so a
-  // `Done` can hold the function object without allocating memory.
+  // The `done` of one call. The first call of this function object passes the
+  // answer to `Next`; further calls do nothing. A `Done` can hold the object
+  // without allocating memory, because its only member is a std::shared_ptr.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:
@@ -419,8 +421,8 @@ class AsyncCall final
     ReadLater();
   }
 
-  // Begins the second read. If the Refreshable has been destroyed, does
-  // nothing: this object then loses its last owner, and its destructor calls
+  // Begins the second read. If the Refreshable has been destroyed, no read
+  // begins. This object then loses its last owner, and its destructor calls
   // `callback`.
   void ReadLater() noexcept {
     state_->ReadAsync(request_, this->shared_from_this(), /*served=*/false);
@@ -445,8 +447,9 @@ class AsyncCall final
   }
 
   // This object owns the shell, and the shell owns this object while a read
-  // waits. `Shell::Close` ends that cycle. In the child of a fork(), a read
-  // that the parent began is never freed, and so its shell is not freed either.
+  // waits. `Shell::Close` breaks that cycle of references. In the child of a
+  // fork(), a read that the parent began is never freed, so this shell is not
+  // freed either.
   const RefPtr<TypedShell<Token>> state_;
   ReadRequest request_;
   Generation generation_;  // The generation that `call_` was last given.

@@ -47,7 +47,7 @@ class CallWithTokenTest : public testing::Test {
   }
 
   // Plays the server: returns a 401 if the lease's token is one of `rejected`,
-  // otherwise a 200. Notes the token in `calls_`.
+  // otherwise a 200. Appends the token to `calls_`.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -55,8 +55,6 @@ class CallWithTokenTest : public testing::Test {
     }
     return {200, "yes to " + lease.token()};
   }
-  // Returns the outcome of CallWithToken with a server that rejects the tokens
-  // in `rejected`.
   absl::StatusOr<Response> Call(std::vector<std::string> rejected,
                                 Token::ReadOptions options = {}) {
     return CallWithToken(
@@ -124,8 +122,8 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// One endpoint rejects every token. Calls to it must get its 401, calls to
-// other endpoints must still succeed, and few tokens may be fetched.
+// One server rejects every token. Calls of this server must get the 401, calls
+// of other servers must still succeed, and only few tokens may be fetched.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -192,8 +190,7 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   options.timeout = absl::Seconds(2);
   absl::Status refresh;
   const auto serve = [&](const TokenLease& lease) {
-    // The call takes 9 s, longer than the timeout, and is not cut short.
-    executor_.AdvanceBy(absl::Seconds(9));
+    executor_.AdvanceBy(absl::Seconds(9));  // Longer than the timeout.
     return Serve(lease, {"t1"});
   };
   EXPECT_EQ(CallWithToken(*token_, options, serve, Is401, &refresh)->body,
@@ -232,7 +229,7 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(IsFatal(refresh));
-  // The token expires and is then served degraded. The next refresh fails for
+  // The token expires and is then served degraded. Refreshing gives up for
   // good, and `refresh` must say so.
   executor_.AdvanceBy(absl::Hours(1));
   (void)token_->Get();
@@ -247,8 +244,8 @@ TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {
   EXPECT_THAT(calls_, ElementsAre());
 }
 
-// The rejected token is replaced before the second read, as another thread
-// might do. The second read must return the new token without a refresh.
+// During the first call, "t2" replaces the rejected token. The second read must
+// return "t2" without a refresh.
 TEST_F(CallWithTokenTest, A4ATokenReplacedMeanwhileIsNotInvalidated) {
   source_.Answer("t1", absl::Hours(1));
   const auto response = CallWithToken(

@@ -66,12 +66,12 @@ enum class EventKind {
   kBackoff,           // An attempt failed, and a wait begins (`delay`).
   kStateChanged,      // The token's state changed to `freshness`.
   kExhausted,  // There were too many failures in a row; no token is usable.
-  kHealed,     // The first token after kExhausted came, from the source or
-               // `Install`. Not sent if `Reset` was called in between.
+  kHealed,     // The first token since kExhausted was published. Not sent if
+               // `Reset` was called in between.
   kDegraded,   // An expired token is being served, as
                // `RefreshPolicy::max_stale_on_error` permits.
-  // A server rejected the token of `generation`. The token may still be served.
-  // Sent at most once for a token, unless `Reset` is called.
+  // A server rejected the token of `generation`. Other reads may still get this
+  // token. Sent at most once per token. But after `Reset` it may be sent again.
   kTokenRejected,
   // An attempt that was told of a rejection returned the rejected token again.
   kTokenUnchanged,
@@ -123,9 +123,9 @@ struct Event {
   Freshness freshness = Freshness::kExpired;
   // Set in every event: the number of failures in a row. A failure is an
   // attempt that failed, or an invalidation of a young token
-  // (`RefreshPolicy::young_token_age`). If a rejecting read
-  // (`Refreshable::ReadOptions::rejected`) started an attempt that failed, that
-  // is not counted while the rejected token can still be served.
+  // (`RefreshPolicy::young_token_age`). Exception: a failed attempt that a
+  // rejecting read (`Refreshable::ReadOptions::rejected`) started is not
+  // counted as long as the rejected token can still be served.
   int failures = 0;
   // In kAttemptStarted: why the attempt is made.
   RefreshReason reason = RefreshReason::kFirst;
@@ -137,9 +137,9 @@ struct Event {
   // kAttemptDiscarded: the answer's status if the answer is a failure, OK if it
   // is a token. In all other events: OK.
   absl::Status status;
-  // In kBackoff: how long no attempt is made. Some events end this wait early,
-  // for example `Reset` and `Install`. If a background refresh failed, a
-  // rejecting read and the token's expiry may also lead to an earlier attempt.
+  // In kBackoff: how long no attempt is made. `Reset` and `Install`, for
+  // example, end this wait early. After a failed background refresh, a
+  // rejecting read or the token's expiry may also cause an earlier attempt.
   absl::Duration delay;
 };
 

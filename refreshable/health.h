@@ -53,8 +53,7 @@ void AbslStringify(Sink& sink, const Health& health) {
   sink.Append(internal::Streamed(health));
 }
 
-// How many events of some kinds there were since the Refreshable was created. A
-// value type.
+// Numbers of events since the Refreshable was created. A value type.
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;

@@ -25,8 +25,8 @@ constexpr std::array<absl::string_view, 12> kMonths = {
     "Jan", "Feb", "Mar", "Apr", "May", "Jun",
     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 constexpr absl::string_view kHttpStatusUrl = "refreshable/http-status";
-// The longest text that ParseHttpDate parses. The longest valid date has only
-// 33 bytes: "Wednesday, 06-Nov-94 08:49:37 GMT".
+// ParseHttpDate returns nullopt for longer texts. The longest valid date has
+// only 33 bytes: "Wednesday, 06-Nov-94 08:49:37 GMT".
 constexpr size_t kMaxHttpDateBytes = 64;
 
 absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {

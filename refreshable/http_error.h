@@ -37,8 +37,7 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //   anything else (500, 302, ...)   UNKNOWN              permanent
 //
 // `ClassifyHttpFailure`, which a program may use instead of `ClassifyFailure`,
-// treats more HTTP statuses as transient. `GetHttpStatus` returns the
-// `http_status` from which a status was made.
+// treats more HTTP statuses as transient.
 //
 // The wait that a Retry-After header (RFC 9110, section 10.2.3) asks for is
 // attached with `SetRetryAfter`. The header's value may be a number of seconds
@@ -71,18 +70,21 @@ absl::Status HttpErrorToStatus(int http_status,
 // if HttpErrorToStatus did not make `status`.
 std::optional<int> GetHttpStatus(const absl::Status& status);
 
-// Like `ClassifyFailure`, but also treats as transient what HttpErrorToStatus
-// made from the HTTP statuses 408, 425, 500, 520 to 524 and 529. Proxies, and
-// servers in trouble, answer with these statuses for a while. Meant as the
-// value of `Refreshable::Options::classify`. Requires: !status.ok().
+// Like `ClassifyFailure`, but also returns kTransient if HttpErrorToStatus made
+// `status` from one of the HTTP statuses 408, 425, 500, 520 to 524 and 529.
+// Proxies and overloaded servers answer with these HTTP statuses for a while.
+// Meant as the value of `Refreshable::Options::classify`. Requires:
+// !status.ok().
 FailureClass ClassifyHttpFailure(const absl::Status& status);
 
-// Returns the expiry of a token from an HTTP answer. `time` is the absolute
-// time that the answer gives, for example as "expires_at" or as the `exp` of a
-// JWT. If the answer has a valid Date header, the expiry is relative: the
+// Returns the expiry of a token from an HTTP answer. `time` is the time of
+// expiry that the answer contains, for example as "expires_at" or as the `exp`
+// of a JWT. `now` is the wall time at which the answer arrived.
+//
+// If the answer has a valid Date header, returns a relative expiry: the
 // lifetime is the time from that date to `time`. So the expiry is right even if
 // the clock of this computer is wrong. Without a valid Date header, returns
-// `Expiry::At(time)`. `now` is the wall time at which the answer arrived.
+// `Expiry::At(time)`.
 Expiry ExpiryByServerClock(absl::Time time,
                            absl::Span<const HttpHeader> headers,
                            absl::Time now);

@@ -23,8 +23,8 @@ namespace {
 using Code = absl::StatusCode;
 using Kind = FailureClass;
 
-// 1994-11-06T08:49:37Z, the moment that the HTTP-dates in RFC 9110, section
-// 5.6.7, state.
+// 1994-11-06T08:49:37Z, the time of the example dates in RFC 9110, section
+// 5.6.7.
 const absl::Time kExample = absl::FromUnixSeconds(784111777);
 
 absl::Time Utc(absl::string_view rfc3339) {
@@ -137,8 +137,8 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   }
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
-  // With these HTTP statuses, the three OAuth errors below decide the code.
-  // (RFC 6749, section 4.1.2.1, and RFC 8628, section 3.5, define the errors.)
+  // The three OAuth errors below are defined in RFC 6749, section 4.1.2.1, and
+  // in RFC 8628, section 3.5.
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
               Code::kUnavailable);
@@ -153,8 +153,6 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
       << "codes are compared letter by letter";
 }
 
-// The HTTP statuses 429, 502, 503 and 504 take precedence over an OAuth error
-// in the body.
 TEST(HttpErrorTest, B2GatewayStatusesOutweighTheBody) {
   for (const int http_status : {502, 503, 504}) {
     EXPECT_EQ(Answer(http_status, "invalid_client").code(), Code::kUnavailable);

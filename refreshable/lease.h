@@ -45,8 +45,8 @@ struct Snapshot {
   }
 };
 
-// The initial value of each time in TimedNode. This time is always in the past,
-// so every read of the node asks the machine.
+// The initial value of the times in `TimedNode` below. Every clock is past this
+// time, so each read of the node asks the machine (refresh_machine.h).
 constexpr int64_t kAlwaysAskMachine = std::numeric_limits<int64_t>::min();
 
 // What a `SnapshotCell` holds: a snapshot, or "no snapshot". From the node's
@@ -56,12 +56,13 @@ struct TimedNode : HazardNode {
 
   // Whether this node stands for "no snapshot". Such a node is never freed.
   const bool is_nothing;
-  // The check time, in ticks of the coarse wall clock and in nanoseconds since
-  // 1970.
+  // The check time in two units: in ticks of the coarse wall clock, and in
+  // nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kAlwaysAskMachine};
   mutable std::atomic<int64_t> check_nanos{kAlwaysAskMachine};
-  // The moments from which TryGet must ask the machine before it returns the
-  // snapshot, in ticks of the coarse wall clock and of the coarse boot clock.
+  // TryGet must ask the machine before it returns the snapshot as soon as the
+  // coarse wall clock has reached `usable_ticks`, or the coarse boot clock has
+  // reached `usable_boot_ticks`.
   mutable std::atomic<int64_t> usable_ticks{kAlwaysAskMachine};
   mutable std::atomic<int64_t> usable_boot_ticks{kAlwaysAskMachine};
 };
@@ -93,10 +94,10 @@ class Refreshable;
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 // Keeps one published token alive. The token's bytes stay valid as long as the
-// lease exists, even if the token expires or is replaced, and even if the
-// Refreshable, its executor and the thread that read the token are gone. Once
-// the Refreshable no longer holds the token, the bytes are freed promptly when
-// the last lease and the last pointer that `Share` returned are gone.
+// lease exists. This holds even if the token expires or is replaced, and even
+// if the Refreshable, its executor and the thread that read the token are gone.
+// The bytes are freed promptly when nothing keeps the token alive any longer:
+// no Refreshable, no lease and no pointer that `Share` returned.
 //
 // A lease must not outlive the shared library (plug-in) whose code made it.
 //

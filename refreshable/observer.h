@@ -20,12 +20,12 @@ namespace refreshable {
 //
 // `OnEvent` is usually called on the thread that caused the event. But while a
 // thread is inside `OnEvent`, other threads queue their events and do not wait.
-// The thread that is inside delivers the queued events before it goes on with
-// its own work, so `OnEvent` should return quickly. Exceptions that `OnEvent`
-// throws are ignored.
+// The thread that is inside `OnEvent` delivers the queued events before it goes
+// on with its own work, so `OnEvent` should return quickly. Exceptions that
+// `OnEvent` throws are ignored.
 //
-// `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. A
-// `Get` may wait, and no event is delivered while it waits. But if `OnEvent`
+// `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. If
+// a `Get` waits, no event is delivered until it returns. But if `OnEvent`
 // runs inside an attempt or a timer, a `Get` that would have to wait fails with
 // FAILED_PRECONDITION. (On a ManualExecutor, a `Get` inside a timer waits.) Do
 // not wait for another Refreshable in `OnEvent`.

@@ -99,8 +99,8 @@ absl::Status Validate(const RefreshPolicy& policy) {
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
   // The time between probes must be at least the longest backoff. If it were
-  // shorter, attempts would become more frequent once there are too many
-  // failures.
+  // shorter, attempts would be more frequent after too many failures than
+  // before.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

@@ -18,18 +18,18 @@ namespace refreshable {
 // What happens while refreshing is *exhausted*: there were too many failures in
 // a row (`RetryPolicy::max_consecutive_failures`), and no usable token is left.
 enum class OnExhausted {
-  // Attempts start no sooner than about `probe_interval` apart. After that
-  // time, the first read or the timer of `RefreshPolicy::refresh_ahead` starts
-  // an attempt. A read waits for the attempt that it has started or that is in
-  // progress. If there is no such attempt, the read fails at once. Exception: a
-  // read that may be served an expired token
+  // The next attempt starts at the earliest about `RetryPolicy::probe_interval`
+  // after the start of the last attempt. The first read after that time, or the
+  // timer of `RefreshPolicy::refresh_ahead`, starts this attempt. A read waits
+  // for the attempt that it has started or that is in progress. All other reads
+  // fail at once. Exception: a read that may be served an expired token
   // (`RefreshPolicy::max_stale_on_error`) gets this token at once.
   kSelfHeal,
-  // No further attempt starts until `Reset()` is called or a token is usable
-  // again. (`Install()` or an abandoned attempt may bring a token.) A read that
-  // may be served an expired token (`RefreshPolicy::max_stale_on_error`) gets
-  // this token. If an attempt is still in progress, other reads wait for it.
-  // Otherwise they get an error for which `IsFatal(status)` is true.
+  // No further attempt starts. `Reset()` ends this state, and so does a usable
+  // token, for example from `Install()` or from an abandoned attempt. A read
+  // that may be served an expired token (`RefreshPolicy::max_stale_on_error`)
+  // gets this token. All other reads get an error for which `IsFatal(status)`
+  // is true. But if an attempt is still in progress, they wait for it.
   kFatal,
 };
 
@@ -47,13 +47,13 @@ struct RetryPolicy {
   absl::Duration max_backoff = absl::Seconds(60);
   // How often a refresh that a read waits for may retry after its first
   // attempt. >= 0. A background refresh does not retry. No refresh retries
-  // while refreshing is exhausted. As long as the rejected token can still be
-  // served, a rejecting read (`ReadOptions::rejected`) does not count here.
+  // while refreshing is exhausted. A rejecting read (`ReadOptions::rejected`)
+  // causes no retries as long as the rejected token can still be served.
   int max_retries = 6;
-  // `on_exhausted` applies after this many failures in a row, counted across
-  // refreshes, once no usable token is left. A failure does not count here if
-  // the wait that the server asked for ends before the computed wait does. Must
-  // be greater than `max_retries`.
+  // Refreshing is exhausted after this many failures in a row, as soon as no
+  // usable token is left. Failures are counted across refreshes. A failure is
+  // not counted here if the server asked for a wait that ends before the
+  // computed wait ends. Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // The time that must pass between the starts of two attempts while refreshing
@@ -80,10 +80,10 @@ struct RefreshPolicy {
   // half the token's lifetime, at most `max_stale_window`. A hint of the source
   // (`Expiry::WithRefreshIn`) replaces the window.
   //
-  // The window is at most three quarters of the lifetime. Otherwise a
-  // short-lived token would be stale on arrival and refreshed again at once. If
-  // the window is not longer than the token's margin (`expiry_margin`), the
-  // token is never stale: it is refreshed only when it has expired.
+  // A longer window is cut to three quarters of the token's lifetime, because
+  // otherwise a short-lived token could be stale on arrival. If the window is
+  // not longer than the token's margin (`expiry_margin`), the token is never
+  // stale: it is refreshed only when it has expired.
   std::optional<absl::Duration> stale_window;
   // The longest stale window if `stale_window` is unset. Has no effect if
   // `stale_window` is set. >= 0.
@@ -97,10 +97,10 @@ struct RefreshPolicy {
   // starts every later attempt that is due and permitted. Requires
   // `background_refresh`.
   bool refresh_ahead = false;
-  // How long no background refresh starts after one has failed. The token's
-  // expiry ends this time early. >= 0. If unset, this is 60 s, but at most a
-  // quarter of the time for which the token is still usable, and at least
-  // `min_interval`.
+  // After a background refresh has failed, no background refresh starts for
+  // this long. The token's expiry ends this time early. >= 0. If unset, this is
+  // 60 s, but at most a quarter of the time for which the token is still
+  // usable, and at least `min_interval`.
   std::optional<absl::Duration> background_cooldown;
   // The minimum time between the starts of two attempts. Also the minimum time
   // from the end of an attempt that counts as a failure (`Event::failures`) to
@@ -113,8 +113,8 @@ struct RefreshPolicy {
   // attempt that the executor has not started within this time also ends, but
   // does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
-  // The limit on abandoned calls of the source that have not been answered.
-  // Once there are this many, an attempt fails without calling the source.
+  // The limit on abandoned calls of the source that have not been answered. If
+  // there are this many, an attempt fails without calling the source.
   // Exception: the attempt calls the source if enough time has passed since the
   // last call. This time is `retry.probe_interval` at first, and doubles with
   // each further call. When any call is answered, the time is
@@ -125,9 +125,9 @@ struct RefreshPolicy {
   // the failures that the token's publication cleared count again. A token that
   // `Install` published is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
-  // The longest wait between two attempts that rejections start
-  // (`ReadOptions::rejected`). These waits grow as the computed waits of
-  // RetryPolicy do. If unset, this is `retry.max_backoff`. Finite and at least
+  // The longest wait between two attempts that rejecting reads
+  // (`ReadOptions::rejected`) start. These waits grow like the computed waits
+  // of RetryPolicy. If unset, this is `retry.max_backoff`. Finite and at least
   // `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long

@@ -19,30 +19,31 @@
 namespace refreshable {
 
 // Why a read got no token. A RefreshError is attached to the read's status if
-// the refresh failed, brought no later token, was lost by the executor, or may
-// not start yet. The status's code is FAILED_PRECONDITION if `fatal`, otherwise
-// the code of the cause.
+// the refresh failed, brought no later token, was lost by the executor, or is
+// not permitted yet. The status's code is FAILED_PRECONDITION if `fatal`,
+// otherwise the code of the failure that `cause` describes.
 struct RefreshError {
   // The message of the last failed attempt's status or, if the read failed for
   // another reason, a message that names the reason.
   std::string cause;
-  // The number of failures in a row, as in `Event::failures`. It may be 0: for
-  // example, the executor may have lost the refresh, or the minimum interval
-  // may not have passed.
+  // The number of failures in a row, as in `Event::failures`. It can be 0, for
+  // example if the executor lost the refresh, or if only
+  // `RefreshPolicy::min_interval` forbids an attempt.
   int failures = 0;
   // The wall time before which no attempt starts. If `rejected` is set, the
-  // time applies only to attempts that rejections start. The infinite future if
-  // `fatal`; otherwise the status's message contains this time, rounded up to
-  // whole seconds.
+  // time applies only to attempts that rejecting reads start. The infinite
+  // future if `fatal`; otherwise the status's message contains this time,
+  // rounded up to whole seconds.
   //
   // Until this moment comes or changes, all reads with the same value of
   // `rejected` report the same time, even if the wall clock is set meanwhile.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
-  // Whether the read rejected a token (`ReadOptions::rejected`) that is still
-  // served to other reads, and there is no later token. But if the read ends
-  // with the failure of a refresh that no rejection started, this is false.
+  // Whether the read was a rejecting read (`ReadOptions::rejected`) that got no
+  // later token, and the rejected token is still served to other reads.
+  // Exception: false if the read ended with the failure of a refresh that no
+  // rejecting read started.
   bool rejected = false;
 };
 

@@ -93,19 +93,19 @@ class AsyncCall;
 // but not in a token's destructor. No call may be started concurrently with the
 // destructor.
 //
-// fork(): the child may continue to read if it was forked on a thread that is
-// not inside this library and if the executor works in the child. A refresh
-// that was running stays with the parent; the child starts a refresh of its own
-// when a read needs one. Earlier failures still count in the child. A child
-// that was forked inside `Fetch`, a callback, a hook or an observer may only
-// call exec or _exit. Forks are noticed through pthread_atfork; children made
-// by other means are not supported.
+// fork(): the child can go on reading if the thread that called fork() was not
+// inside this library, and if the executor works in the child. A refresh that
+// was running stays with the parent; the child starts a refresh of its own when
+// a read needs one. Earlier failures still count in the child. A child that was
+// forked inside `Fetch`, a callback, a hook or an observer may only call exec
+// or _exit. Forks are noticed through pthread_atfork; children made by other
+// means are not supported.
 //
 // No function of this library may be called in a signal handler. A program that
 // uses this library must not call fork() in a signal handler either.
 //
 // Running out of memory inside this library ends the program (std::terminate),
-// with three exceptions. `Create`, `Install` and `CallWithTokenAsync` may throw
+// except in three cases. `Create`, `Install` and `CallWithTokenAsync` may throw
 // std::bad_alloc, and have then changed nothing. If there is no memory for a
 // token that the source returned, the attempt fails. The library's executors
 // refuse a task for which they have no memory.
@@ -128,8 +128,8 @@ class Refreshable {
     // `on_token_changed`, `same_token` and `classify` are called without a
     // lock, on any thread, and possibly on several threads at once. The
     // Refreshable's destructor destroys these functions, and releases the
-    // observer. But if a function or the observer is being called at that
-    // moment, it lives until the call has returned.
+    // observer. But what is being called at that moment lives until the call
+    // has returned.
 
     // Called after a token was published under a new generation, on the thread
     // on which the source answered or `Install` was called. Waiting readers are
@@ -138,10 +138,10 @@ class Refreshable {
     // may read the Refreshable. Exceptions that it throws are ignored. May be
     // null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
-    // Returns whether two tokens are the same. Called with the token published
-    // last, if the Refreshable still has that token, and with the token that
-    // the source has returned: the source may return a rejected or withdrawn
-    // token again.
+    // Returns whether the token published last and the token that the source
+    // has just returned are the same. So the library notices if a rejected or
+    // withdrawn token is returned again. Not called if the Refreshable has
+    // already released the token published last.
     //
     // If `same_token` is null, `operator==` is used. If Token has no
     // `operator==` (`TokenHasEquality`), or if the comparison throws, the
@@ -166,9 +166,10 @@ class Refreshable {
     // not wait, but still starts a refresh that is due.
     absl::Duration timeout = absl::InfiniteDuration();
     // Replaces `RetryPolicy::max_retries` for this read. If several reads wait
-    // for one refresh, the largest of their values limits its retries; a read
-    // with a smaller value fails once its own retries are spent. Does not
-    // change any wait between attempts. Negative values are treated as zero.
+    // for one refresh, the largest of their values limits the retries of the
+    // refresh, and a read with a smaller value fails after that many retries.
+    // Does not change any wait between attempts. Negative values are treated as
+    // zero.
     std::optional<int> max_retries = std::nullopt;
     // If not 0, the generation of a token that a server rejected: the server
     // answered 401 or 403 to a call with that token. This makes the read a
@@ -177,22 +178,22 @@ class Refreshable {
     //
     // If there is a later token that can be served, it is returned at once. If
     // not, the read waits for the attempt that is queued or running. If there
-    // is no such attempt, the read starts one if it is permitted now. Otherwise
-    // the read ends at once with UNAUTHENTICATED or, if refreshing has given up
-    // (`IsFatal`), with FAILED_PRECONDITION. `GetRefreshError` tells when the
-    // next attempt may start.
+    // is no such attempt, but an attempt is permitted now, the read starts one
+    // and waits for it. Otherwise the read ends at once with UNAUTHENTICATED
+    // or, if refreshing has given up (`IsFatal`), with FAILED_PRECONDITION.
+    // `GetRefreshError` tells when the next attempt may start.
     //
     // If the attempt fails, the read ends with the code of the failure. If the
     // attempt brings the rejected token again, the read ends with
     // UNAUTHENTICATED. But if the attempt began without being told of the
     // rejection, the read starts over in both cases.
     //
-    // The time between attempts that rejections start grows, up to
-    // `RefreshPolicy::max_rejection_backoff`. It is short again once a token
-    // has become stale without having been rejected, and after `Reset` and
-    // `Install`.
+    // The time between attempts that rejecting reads start grows with each such
+    // attempt, up to `RefreshPolicy::max_rejection_backoff`. This time is short
+    // again after a token has become stale without having been rejected, and
+    // after `Reset` and `Install`.
     //
-    // The read is an ordinary one if, when it begins, the generation has not
+    // The read is an ordinary read if, when it begins, this generation has not
     // been published yet, or its token can no longer be served to anyone.
     Generation rejected = {};
   };
@@ -273,8 +274,8 @@ class Refreshable {
   // timer. The mistake is not detected.
   //
   // On a thread of the Refreshable's executor, a read that would wait runs the
-  // queued attempt itself. The timeout of the read is then checked between
-  // attempts only.
+  // queued attempt itself. The timeout of the read is then checked only between
+  // attempts.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
     const internal::HazardRawHolder hold = cell_.TryLoad();
@@ -380,10 +381,9 @@ class Refreshable {
 
   // Records that a server rejected the token of `generation`, if that is the
   // current token. Does not start a refresh. Because of the record, the time
-  // between attempts that rejections start (`ReadOptions::rejected`) does not
-  // become short again when this token becomes stale. Meant for callers that do
-  // not read after the rejection; a rejecting read records the rejection by
-  // itself.
+  // between attempts that rejecting reads (`ReadOptions::rejected`) start does
+  // not become short again when this token becomes stale. A rejecting read
+  // makes the record itself; this function is for callers that do not read.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);
@@ -402,8 +402,8 @@ class Refreshable {
   // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
   // abandoned calls of the source that have not been answered. Also forgets all
   // rejections, and which token was invalidated: the source may return that
-  // token afterwards. The next attempt is permitted as soon as the minimum
-  // interval has passed.
+  // token afterwards. The next attempt is permitted as soon as
+  // `RefreshPolicy::min_interval` has passed.
   void Reset() {
     const internal::RefPtr<TypedShell> state = state_;
     state->Reset();
@@ -455,10 +455,10 @@ class Refreshable {
 
   CoarseBootClock BootClock() const { return clock().CoarseBoot(); }
 
-  // Returns whether the token in `hold` answers a read that rejects generation
-  // `rejected` (0 for an ordinary read), so that the machine need not be asked.
-  // Returns false if `hold` is empty, or if its token is the rejected token,
-  // equals the rejected token or is older.
+  // Returns whether a read may return the token in `hold` without asking the
+  // machine. The read rejects generation `rejected`, which is 0 for an ordinary
+  // read. Returns false if `hold` is empty, or if its token is the rejected
+  // token, equals the rejected token or is older.
   static bool Answers(Generation rejected, const internal::HazardHolder& hold) {
     return hold.node() != nullptr &&
            rejected < internal::SnapshotOf(hold).same_since();
@@ -476,7 +476,7 @@ class Refreshable {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
   }
 
-  // Returns the request of a read, without its deadline.
+  // Returns the ReadRequest for `options`, except for the deadline.
   static internal::ReadRequest Request(const ReadOptions& options) {
     internal::ReadRequest request;
     if (options.max_retries.has_value()) {

@@ -83,7 +83,7 @@ TEST_F(RefreshableTest, F6AtTwoAbandonedCallsTheSourceIsNotCalled) {
   EXPECT_EQ(source_.call_count(), 2u);
   ASSERT_THAT(outcomes_, SizeIs(1));
   EXPECT_THAT(outcomes_[0].status().message(), HasSubstr("was not called"));
-  source_.Drop(0);  // One abandoned call ends, so another is permitted.
+  source_.Drop(0);  // An abandoned call ends, so another call is permitted.
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 3u);

@@ -15,7 +15,7 @@
 namespace refreshable {
 
 // The most bytes of an answer's body that a caller of IsTokenError should read.
-// An answer with a longer body should be treated as one without an `error`.
+// An answer with a longer body should be treated as if it had no `error`.
 inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 
 // Returns whether an answer rejects the token: whether `http_status` is 401 or

@@ -58,8 +58,6 @@ TEST(ChallengeTest, A6OnlyStatus401) {
       ChallengeStatuses::k401And403));
 }
 
-// An answer may have several WWW-Authenticate fields, and the first may hold
-// only challenges of other schemes than Bearer. So all fields must be read.
 TEST(ChallengeTest, A6AllHeaderFieldsCount) {
   const absl::string_view basic = "Basic realm=\"api\"";
   const absl::string_view broken = "Bearer error=\"invalid_token";
@@ -137,8 +135,7 @@ TEST(ChallengeTest, A6AmongSeveralChallenges) {
        }) {
     EXPECT_TRUE(Rejects(text)) << text;
   }
-  // In each text below, the error belongs to a challenge of another scheme than
-  // Bearer.
+  // In these texts, the error is in a challenge of another scheme than Bearer.
   for (const char* text : {
            "DPoP error=\"invalid_token\"",
            "Bearer realm=\"a\", DPoP error=\"invalid_token\"",
@@ -150,7 +147,6 @@ TEST(ChallengeTest, A6AmongSeveralChallenges) {
   }
 }
 
-// Text inside a quoted string is not a parameter, even if it looks like one.
 TEST(ChallengeTest, A6QuotedStringsAreOpaque) {
   for (const char* text : {
            "Basic realm=\"Bearer error=invalid_token\"",

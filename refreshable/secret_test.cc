@@ -25,8 +25,8 @@ constexpr absl::string_view kMark = "tok-7f3a9";
 // The number of blocks of memory that this thread has freed. `operator delete`
 // counts them here, and examines each block before it frees it.
 thread_local int blocks_freed = 0;
-// The number of freed blocks that contained `kMark`, with or without its first
-// two characters.
+// The number of freed blocks that contained `kMark`, at least from its third
+// character on.
 thread_local int marks_freed = 0;
 
 // The number of bytes in front of each block. `operator new` stores the block's
@@ -125,8 +125,7 @@ TEST(SecretTest, MovedFromIsEmpty) {
   EXPECT_TRUE(target.empty());  // NOLINT(bugprone-use-after-move)
 }
 
-// A move assignment must free the replaced bytes at once. They must not live on
-// in the moved-from object.
+// The replaced bytes must be freed at once, and not with the moved-from object.
 TEST(SecretTest, MoveAssignmentKeepsNothingOfWhatItReplaces) {
   Secret target(kMark);
   Secret source("new");
@@ -249,9 +248,8 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
   EXPECT_EQ(testing::PrintToString(std::make_pair(1, secret)), "(1, [secret])");
 }
 
-// Newer versions of Abseil print with AbslStringify. This test calls
-// AbslStringify directly, so that the function is tested with older versions
-// too.
+// Calls AbslStringify directly, because older versions of Abseil do not print
+// with AbslStringify.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

@@ -45,10 +45,10 @@ class FetchContext {
   RefreshReason reason() const { return reason_; }
   // 1 + the number of earlier attempts of the same refresh that failed.
   int attempt() const { return attempt_; }
-  // The generation of the token that this attempt must replace, because a
-  // server rejected it or it was withdrawn; 0 if there is no such token. If it
-  // is not 0, the source must bypass any cache of its own. Returning the same
-  // token does not help, and counts as a failure if that token was withdrawn.
+  // The generation of a rejected or withdrawn token that this attempt must
+  // replace; 0 if there is no such token. If this is not 0, the source must
+  // bypass any cache of its own. Returning the same token does not help. If
+  // that token was withdrawn, returning it is a failure.
   Generation rejected() const { return rejected_; }
   // How long the attempt may take. The time counts from the start of the
   // attempt, just before the call of `Fetch`. An attempt that takes longer is
@@ -90,10 +90,11 @@ class FetchContext {
 
 namespace internal {
 
-// Returns what a FetchDone reports if an exception destroys the FetchDone. The
-// exception's type is not known at that moment, so the status does not name the
-// type. If the exception leaves `Fetch`, the attempt ends with another status,
-// which names the type if the compiler provides it.
+// Returns the status with which a FetchDone ends its attempt if an exception
+// destroys the FetchDone. The exception's type is not known at that moment, so
+// the status does not name the type. But if the exception leaves `Fetch`, the
+// attempt ends with another status, which names the type if the compiler
+// provides it.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }
@@ -105,8 +106,8 @@ inline absl::Status SourceThrew() {
 // ignored. A call of it may run other code of the user: the observer,
 // `on_token_changed`, callbacks.
 //
-// If a FetchDone is destroyed or assigned to without having been called, the
-// attempt fails with INTERNAL, or with UNKNOWN if an exception is propagating.
+// If a FetchDone is destroyed or assigned to before it was called, the attempt
+// fails with INTERNAL, or with UNKNOWN if an exception is propagating.
 //
 // Move-only. One object must not be used by two threads at the same time.
 template <typename Token>
@@ -114,8 +115,8 @@ class FetchDone {
  public:
   using Result = absl::StatusOr<Credential<Token>>;
 
-  // `complete` handles the outcome. It takes the result by reference. So if the
-  // token's move constructor throws, it throws inside `complete`.
+  // `complete` is given the outcome. It takes a reference, so if the token's
+  // move constructor throws, it throws inside `complete`.
   explicit FetchDone(absl::AnyInvocable<void(Result&&)> complete)
       : complete_(std::move(complete)) {}
   FetchDone(FetchDone&& other) noexcept
@@ -147,15 +148,15 @@ class FetchDone {
 };
 
 // What a Refreshable obtains its tokens from: an OAuth 2.0 endpoint, a metadata
-// server, a vault, a command. To be implemented by the user. If one blocking
-// function is all you have, use `BlockingSource` below.
+// server, a vault, a command. If one blocking function is all you have, use
+// `BlockingSource` below.
 //
 // `Fetch` is called on a thread of the executor, or on a reader's thread that
 // would otherwise wait for the executor. No lock of this library is held during
 // the call. `Fetch` may block. It must be thread-safe, because it may be
 // entered while an earlier, abandoned call is still inside. It must not block
-// on a read of the Refreshable that it serves: without a usable token, that
-// read would fail, or wait for the very call that makes it.
+// on a read of the Refreshable that it serves: if there is no usable token,
+// that read fails, or waits for this very call of `Fetch`.
 //
 // `Fetch` may throw. If `done` has not been called, the attempt then fails with
 // code UNKNOWN and a message that names the exception's type, if the compiler
@@ -170,7 +171,7 @@ class FetchDone {
 // Ownership: the Refreshable owns its source, and so does each thread that is
 // inside `Fetch`. A `FetchDone` does not own the source: once the Refreshable
 // has been destroyed and `Fetch` has returned, the source is destroyed, even if
-// calls have not answered yet. Their later answers are ignored.
+// some calls have not answered yet. Their later answers are ignored.
 //
 // The last owner destroys the source: the Refreshable's destructor, the last
 // thread that leaves `Fetch`, or an owner of your own. This library never
@@ -231,9 +232,10 @@ class FunctionSource final : public TokenSource<Token> {
 
 // Returns a source whose `Fetch` calls `function`. `function` returns
 // `absl::StatusOr<Credential<Token>>` and takes a `const FetchContext&` or
-// nothing. It may block, and may be called on several threads at the same time
-// (see `TokenSource`). If `function` is a null pointer or an empty
-// std::function, returns null, which `Refreshable::Create` refuses.
+// nothing. `function` may block. It must be thread-safe, because several
+// threads may call it at the same time (see `TokenSource`). If `function` is a
+// null pointer or an empty std::function, BlockingSource returns null, which
+// `Refreshable::Create` refuses.
 template <typename Token, typename Function>
 std::shared_ptr<TokenSource<Token>> BlockingSource(Function function) {
   constexpr bool kTakes = std::is_invocable_v<Function&, const FetchContext&> ||

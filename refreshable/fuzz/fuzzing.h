@@ -17,8 +17,8 @@
 
 namespace refreshable {
 
-// One input of a fuzzer. Its bytes are read from the first to the last. After
-// the last byte, every choice returns its first alternative.
+// One input of a fuzzer. Its bytes are read from the first to the last. If no
+// byte is left, `Below` returns 0, and `OneOf` returns its first value.
 class FuzzInput {
  public:
   FuzzInput(const uint8_t* data, size_t size)

@@ -52,8 +52,8 @@ absl::StatusCode CodeFor(int http_status, absl::string_view error) {
 }
 
 // If `text` is an IMF-fixdate such as "Sun, 06 Nov 1994 08:49:37 GMT", returns
-// its time, and ParseHttpDate must return the same time. Otherwise returns
-// nullopt. Does not check the day of the week.
+// its time, which ParseHttpDate must return, too. Otherwise returns nullopt.
+// Does not check the day of the week.
 std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   const std::string form = "aaa, 00 aaa 0000 00:00:00 GMT";
   if (text.size() != form.size()) return std::nullopt;
@@ -213,8 +213,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            shown ? absl::StrCat(", error ", error) : ""),
           "the message says no more than it may");
   CheckRetryAfter(status, headers, now);
-  // `bare` has the code and the message that were checked above, the HTTP
-  // status and the Retry-After. The status must contain nothing else.
+  // `bare` is a status with the code and the message checked above, the HTTP
+  // status and the Retry-After. `status` must contain nothing else.
   absl::Status bare(status.code(), status.message());
   bare.SetPayload("refreshable/http-status",
                   absl::Cord(absl::StrCat(http_status)));

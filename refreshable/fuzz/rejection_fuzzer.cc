@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fuzzes the recognition of rejected tokens. The first three lines of the input
-// are the HTTP status, an OAuth error, and the error codes to compare that
-// error with. If the fourth line is "make", the bytes after it choose the
+// Fuzzes IsTokenError and IsInvalidTokenChallenge. The first three lines of the
+// input are the HTTP status, an OAuth error, and the error codes to compare
+// that error with. If the fourth line is "make", the bytes after it choose the
 // challenges of a WWW-Authenticate value and how they are written, so the
 // fuzzer knows whether the value rejects the token. If the fourth line is
 // anything else, everything after the third line is a WWW-Authenticate value.
@@ -95,8 +95,8 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
-// Checks that the result for `text` and the status 401 agrees with the results
-// for `http_status` and for other challenges or header fields beside `text`.
+// Checks that `text` rejects the token with the right HTTP statuses only, and
+// that other challenges and header fields beside `text` do not change this.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==

@@ -14,10 +14,12 @@
 #include <cstdint>
 
 // Defined if the functions below use assembly. Builds with AddressSanitizer or
-// ThreadSanitizer use none, because the sanitizer must see the load. An aligned
-// load on x86-64 is atomic and has acquire order. So functions that acquire
-// need only keep the compiler from moving other accesses. Each assembly string
-// is valid in both dialects: AT&T's and, with -masm=intel, Intel's.
+// ThreadSanitizer use no assembly, because the sanitizer must see the load.
+//
+// An aligned load on x86-64 is atomic and has acquire order. So in a function
+// that acquires, the fence only has to keep the compiler from moving later
+// accesses before the load. Each assembly string is valid in both dialects:
+// AT&T's and, with -masm=intel, Intel's.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -13,12 +13,12 @@ namespace internal {
 namespace {
 
 TEST(CompareInMemoryTest, NullAndNotNull) {
-  // Sets a bit in each half of the word: the whole word must be compared.
   const auto pointer = [](uintptr_t bits) {
     return reinterpret_cast<const void*>(bits);
   };
   std::atomic<const void*> word{nullptr};
   EXPECT_TRUE(IsZeroAcquire(word));
+  // Sets the lowest and then the highest bit: all bits must be compared.
   word = pointer(1);
   EXPECT_FALSE(IsZeroAcquire(word));
   word = pointer(uintptr_t{1} << (8 * sizeof(void*) - 1));
