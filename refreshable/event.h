@@ -73,7 +73,8 @@ enum class EventKind {
   // A server rejected the token of `generation`. Other reads may still get this
   // token. Sent at most once per token. But after `Reset` it may be sent again.
   kTokenRejected,
-  // An attempt that was told of a rejection returned the rejected token again.
+  // The source was told of a rejected token (`FetchContext::rejected`), and
+  // returned that token again.
   kTokenUnchanged,
 };
 

@@ -38,7 +38,8 @@ struct Health {
   bool fatal = false;  // Whether refreshing gave up (`OnExhausted::kFatal`).
   // The wall time from which an attempt may start; the infinite future if
   // `fatal`. Never earlier than the call of `health()`. A background refresh,
-  // or an attempt that a rejection asks for, may have to wait longer.
+  // or an attempt for a rejecting read (`Refreshable::ReadOptions::rejected`),
+  // may have to wait longer.
   absl::Time next_attempt;
   // The number of reads that wait for a refresh, or for their callback to run.
   int64_t waiters = 0;
@@ -63,9 +64,8 @@ struct Stats {
   int64_t attempts_discarded = 0;
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
-  int64_t tokens_rejected = 0;  // The number of kTokenRejected events.
-  // Attempts that were told of a rejection and returned the rejected token.
-  int64_t tokens_unchanged = 0;
+  int64_t tokens_rejected = 0;   // The number of kTokenRejected events.
+  int64_t tokens_unchanged = 0;  // The number of kTokenUnchanged events.
 };
 
 // Writes all fields as name=value, on one line.

@@ -138,8 +138,9 @@ struct RefreshPolicy {
   // of many clients. A token is stale earlier by up to this fraction of its
   // lifetime, but not before a quarter of its lifetime has passed. Computed
   // waits are longer or shorter by up to this fraction, but never longer than
-  // `max_backoff`. Waits before probes are only shortened; waits that a server
-  // asked for are only lengthened. If zero, everything happens exactly on time.
+  // `max_backoff`. Waits of `probe_interval` are only shortened; waits that a
+  // server asked for are only lengthened. If zero, everything happens exactly
+  // on time.
   double jitter = 0.1;
   RetryPolicy retry;
 };

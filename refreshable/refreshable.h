@@ -185,8 +185,8 @@ class Refreshable {
     //
     // If the attempt fails, the read ends with the code of the failure. If the
     // attempt brings the rejected token again, the read ends with
-    // UNAUTHENTICATED. But if the attempt began without being told of the
-    // rejection, the read starts over in both cases.
+    // UNAUTHENTICATED. But if the source was not told of the rejection
+    // (`FetchContext::rejected`), the read starts over in both cases.
     //
     // The time between attempts that rejecting reads start grows with each such
     // attempt, up to `RefreshPolicy::max_rejection_backoff`. This time is short
@@ -361,10 +361,10 @@ class Refreshable {
   // Returns true if this call withdrew the token; false if `generation` is not
   // the current generation, or was withdrawn before.
   //
-  // A running attempt goes on if it was told that `generation` was rejected.
-  // Otherwise the attempt is abandoned, and the refresh makes a new attempt; if
-  // refreshing is exhausted (`OnExhausted`), the refresh may end instead. If no
-  // refresh is in flight, the next read or the timer of
+  // A running attempt goes on if its source was told that `generation` was
+  // rejected. Otherwise the attempt is abandoned, and the refresh makes a new
+  // attempt; if refreshing is exhausted (`OnExhausted`), the refresh may end
+  // instead. If no refresh is in flight, the next read or the timer of
   // `RefreshPolicy::refresh_ahead` starts one. Until another token is published
   // or `Reset` is called, a refresh fails if the source returns the withdrawn
   // token.
