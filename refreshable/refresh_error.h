@@ -59,8 +59,8 @@ void AbslStringify(Sink& sink, const RefreshError& error) {
 std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 
 // Returns whether `status` says that refreshing has given up for good
-// (`OnExhausted::kFatal`). Retrying does not help then. The program should
-// report the error and exit, or call `Reset()` once the cause is fixed.
+// (`OnExhausted::kFatal`). Retries do not help then. The program should report
+// the error and exit, or call `Reset()` after the cause has been fixed.
 bool IsFatal(const absl::Status& status);
 
 // Returns whether `status` says that a read's own timeout passed while the read

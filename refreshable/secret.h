@@ -27,7 +27,6 @@ namespace refreshable {
 // A value type, as thread-safe as std::string.
 class Secret {
  public:
-  // An empty secret.
   Secret() = default;
   // Copies `bytes`. The caller must wipe the original.
   explicit Secret(absl::string_view bytes);

@@ -32,7 +32,6 @@ class FuzzInput {
     rest_.remove_prefix(1);
     return byte % n;
   }
-  // Returns one of `values`.
   template <typename T>
   T OneOf(std::initializer_list<T> values) {
     return values.begin()[Below(static_cast<int>(values.size()))];
