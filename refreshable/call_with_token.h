@@ -351,8 +351,8 @@ class AsyncCall final
   // second read was in progress, otherwise with an error.
   ~AsyncCall() override {
     if (!callback_.pending()) return;
-    if (first_.has_value()) {
-      callback_(*std::move(first_),
+    if (rejected_answer_.has_value()) {
+      callback_(*std::move(rejected_answer_),
                 absl::CancelledError("the Refreshable was destroyed"));
     } else {
       callback_(absl::InternalError(
@@ -391,8 +391,8 @@ class AsyncCall final
   void Deliver(absl::StatusOr<HazardHolder> outcome) override {
     absl::StatusOr<Lease<Token>> lease =
         TypedShell<Token>::ToLease(std::move(outcome));
-    first_.has_value() ? OnSecondLease(std::move(lease))
-                       : OnFirstLease(std::move(lease));
+    rejected_answer_.has_value() ? OnSecondLease(std::move(lease))
+                                 : OnFirstLease(std::move(lease));
   }
 
   // Returns the time that is left until the deadline; zero if the Refreshable
@@ -416,7 +416,7 @@ class AsyncCall final
     if (!is_rejected_(std::as_const(answer))) {
       return callback_(std::move(answer), absl::OkStatus());
     }
-    first_.emplace(std::move(answer));
+    rejected_answer_.emplace(std::move(answer));
     request_.rejected = generation_;
     ReadLater();
   }
@@ -429,7 +429,7 @@ class AsyncCall final
   }
 
   void OnSecondLease(absl::StatusOr<Lease<Token>> lease) {
-    Answer first = *std::exchange(first_, std::nullopt);
+    Answer first = *std::exchange(rejected_answer_, std::nullopt);
     const absl::Duration left = Left();
     if (!lease.ok() || left == absl::ZeroDuration()) {
       return callback_(std::move(first), lease.status());
@@ -457,7 +457,7 @@ class AsyncCall final
   IsRejected is_rejected_;
   Callback callback_;
   // The rejected first answer, while a later token is being read.
-  std::optional<Answer> first_;
+  std::optional<Answer> rejected_answer_;
 };
 
 }  // namespace internal

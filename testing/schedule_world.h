@@ -257,7 +257,7 @@ class World {
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
   // What is known, just before a read is made, about what the read may do.
-  struct Asking {
+  struct ReadPlan {
     // The published generation that the read rejects, or 0 if there is none.
     refreshable::Generation rejected;
     // Whether the executor accepts everything, and no timer may be late.
@@ -284,10 +284,10 @@ class World {
   void CheckRejected(const LeaseOr& lease, refreshable::Generation rejected);
   void BackIn();
   refreshable::Generation Choose(Rejects rejects) const;
-  Asking Ask(refreshable::Generation rejected) const;
-  void CheckAsked(const Asking& asking);
-  bool Joins(const Asking& asking) const;
-  void ReadAround(const Asking& asking, absl::FunctionRef<void()> read);
+  ReadPlan Plan(refreshable::Generation rejected) const;
+  void CheckPlan(const ReadPlan& plan);
+  bool Joins(const ReadPlan& plan) const;
+  void ReadAround(const ReadPlan& plan, absl::FunctionRef<void()> read);
   bool AnyRejecting() const;
   void Tell(Told told);
   void Joined(int max_retries);
@@ -306,8 +306,8 @@ class World {
     return reader.ended == 0 && !reader.cancelled;
   }
   // Records that the Refreshable now handles everything that is overdue.
-  void Asked() {
-    asked_at_ = Now().boot;
+  void NoteHandled() {
+    handled_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
   // Returns whether a timer may be late: a timer is due and has not run, or a
@@ -341,9 +341,9 @@ class World {
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
   // The read that is being made, if any.
-  std::optional<Asking> asking_;
-  // Whether CheckAsked has been called for `asking_`.
-  bool asked_ = false;
+  std::optional<ReadPlan> plan_;
+  // Whether CheckPlan has been called for `plan_`.
+  bool plan_checked_ = false;
   bool in_task_ = false;  // Whether a task of the executor is running.
   // Whether the running task has given an attempt to the executor.
   bool task_submitted_ = false;
@@ -376,11 +376,11 @@ class World {
   int beyond_ = 0;
   // The time of the last call of the source.
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
-  // `asked_at_` is the time when the Refreshable last handled everything that
+  // `handled_at_` is the time when the Refreshable last handled everything that
   // was overdue. `read_at_` and `ran_at_` are the times of the last read and
   // the last task since then. Both may have looked only at the published token,
   // and so may have left something overdue.
-  refreshable::BootTime asked_at_;
+  refreshable::BootTime handled_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();
   // Whether `Fingerprint` must tell the reads apart. It must if CancelRead,

@@ -247,14 +247,14 @@ class CheckedMachine::StepChecker {
       // In the child of a fork(), the parent's running attempt counts as not
       // started.
       if (was_.flight == ReferenceModel::kRunning) {
-        is_.last_start = was_.start_before;
+        is_.last_start = was_.previous_start;
         if (was_.running->in_row && is_.row > 0) --is_.row;
       }
     }
     // An attempt counts as started even if it may not call the source (F6).
     if (input_.kind == Input::kStart &&
         was_.flight == ReferenceModel::kQueued && was_.queued == input_.id) {
-      is_.start_before = was_.last_start;
+      is_.previous_start = was_.last_start;
       is_.last_start = is_.t;
       is_.exempt = false;
       if (was_.by_rejection) ++is_.row;
@@ -264,8 +264,8 @@ class CheckedMachine::StepChecker {
   void ObserveEvent(const Event& event) {
     switch (event.kind) {
       case EventKind::kAttemptStarted:
-        is_.running = ReferenceModel::Call{input_.id, is_.t, true, was_.told,
-                                           was_.by_rejection};
+        is_.running = ReferenceModel::Call{
+            input_.id, is_.t, true, was_.told_rejected, was_.by_rejection};
         is_.last_call = is_.t;
         if (is_.abandoned.size() >= Bound()) ++is_.beyond;
         break;
@@ -406,7 +406,7 @@ class CheckedMachine::StepChecker {
         out_.waiters != Waiters::kKeep || input_.kind == Input::kFork) {
       is_.foreground = is_.by_rejection = is_.rejecting_read_waits = false;
       is_.budget = is_.failed = 0;
-      is_.told = 0;
+      is_.told_rejected = 0;
     } else {
       for (const Event& event : out_.events) {
         if (event.kind == EventKind::kAttemptFailed) ++is_.failed;
@@ -419,7 +419,8 @@ class CheckedMachine::StepChecker {
       } else {
         is_.rejecting_read_waits = true;
         if (was_.flight == ReferenceModel::kNone) is_.by_rejection = true;
-        if (is_.flight == ReferenceModel::kQueued) is_.told = is_.generation;
+        if (is_.flight == ReferenceModel::kQueued)
+          is_.told_rejected = is_.generation;
       }
     }
     if (is_.flight != ReferenceModel::kWaiting) {
@@ -453,7 +454,7 @@ class CheckedMachine::StepChecker {
   // so, an invalidation does not abandon the attempt.
   bool KeepsAttempt() const {
     return was_.flight == ReferenceModel::kRunning &&
-           was_.running->told == was_.generation;
+           was_.running->told_rejected == was_.generation;
   }
   int Budget() const {
     return input_.number >= 0 ? input_.number
@@ -527,8 +528,9 @@ class CheckedMachine::StepChecker {
     if (was_.rejecting_read_waits && (is_.Usable() || is_.Grace())) {
       // A8: if the attempt was told of the rejection, the reads that rejected
       // the token fail. Otherwise these reads are made again (kServe).
-      rejecting_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
-                            Clause::kA8};
+      rejecting_waiters_ = {
+          was_.told_rejected > 0 ? Waiters::kFail : Waiters::kServe,
+          Clause::kA8};
     }
   }
   void ExpectOrdinaryFailed(FailureClass kind) {
@@ -658,7 +660,8 @@ class CheckedMachine::StepChecker {
     } else if (step_.start.has_value()) {
       flight_ = {ReferenceModel::kRunning, Clause::kF1};
       events_.push_back(EventKind::kAttemptStarted);
-      const uint64_t told = was_.invalidated > 0 ? was_.invalidated : was_.told;
+      const uint64_t told =
+          was_.invalidated > 0 ? was_.invalidated : was_.told_rejected;
       const RefreshReason reason = told > 0          ? RefreshReason::kRejected
                                    : is_.Usable()    ? RefreshReason::kStale
                                    : is_.Exhausted() ? RefreshReason::kProbe
@@ -685,7 +688,7 @@ class CheckedMachine::StepChecker {
     const bool brings = input_.kind == Input::kSucceed;
     const bool same = brings && input_.same_as && was_.invalidated > 0;
     if (brings && call_.has_value() && call_->current && Life() > 0 &&
-        BringsTheTokenHeld() && call_->told > 0 && !was_.let_go) {
+        BringsTheTokenHeld() && call_->told_rejected > 0 && !was_.let_go) {
       ExpectUnchanged();
     } else if (brings && call_.has_value() && call_->current && Life() > 0 &&
                !same) {

@@ -225,7 +225,7 @@ std::string ReferenceModel::Fingerprint() const {
       16 * (invalidated > 0) + 32 * foreground + 64 * exempt +
       128 * told_exhausted + 256 * asked_until.has_value() +
       512 * static_cast<int>(told_state) + 2048 * flight + 8192 * by_rejection +
-      16384 * rejecting_read_waits + 32768 * (told > 0) +
+      16384 * rejecting_read_waits + 32768 * (told_rejected > 0) +
       65536 * CurrentRejected() + 131072 * (same_since < generation) +
       262144 * (noted > 0));
   add(row);
@@ -249,7 +249,7 @@ std::string ReferenceModel::Fingerprint() const {
   if (flight == kWaiting) add_time(due);
   if (flight == kQueued) add_time(submitted, rules->timeout);
   for (const Call& call : abandoned) {
-    add(call.current + 2 * (call.told > 0) + 4 * call.in_row);
+    add(call.current + 2 * (call.told_rejected > 0) + 4 * call.in_row);
     if (call.current) add_time(call.started, steps);
   }
   add(-1);
@@ -260,13 +260,13 @@ std::string ReferenceModel::Fingerprint() const {
   }
   if (running.has_value()) {
     add_time(running->started, steps);
-    add((running->told > 0) + 2 * (running->told == generation) +
-        4 * running->in_row);
+    add((running->told_rejected > 0) +
+        2 * (running->told_rejected == generation) + 4 * running->in_row);
   }
   const Ms reach = std::max({rules->min_interval, rules->probe_interval,
                              rules->max_backoff, rules->max_rejection_backoff});
   add_time(last_start, reach);
-  if (flight == kRunning) add_time(start_before, reach);
+  if (flight == kRunning) add_time(previous_start, reach);
   add(failures);
   add(excused);
   if (failures > 0) {

@@ -71,7 +71,7 @@ struct ReferenceModel {
     // (A2).
     bool current = true;
     // The rejected generation that the call was told of, or 0.
-    uint64_t told = 0;
+    uint64_t told_rejected = 0;
     bool in_row = false;  // Whether a rejection started the attempt.
   };
   enum Flight { kNone, kWaiting, kQueued, kRunning };
@@ -186,7 +186,7 @@ struct ReferenceModel {
   bool rejecting_read_waits = false;
   // The generation that a read rejected while an attempt was queued, or 0. This
   // attempt and later attempts of the flight are told of the generation.
-  uint64_t told = 0;
+  uint64_t told_rejected = 0;
   int budget = 0;  // How many retries the flight may make in the foreground.
   int failed = 0;  // How many attempts of the flight failed.
   Ms due = kNever;
@@ -205,7 +205,7 @@ struct ReferenceModel {
   int excused = 0;
   absl::StatusCode cause = absl::StatusCode::kOk;
   Ms last_start = kLongAgo;
-  Ms start_before = kLongAgo;  // The start of the attempt before the last.
+  Ms previous_start = kLongAgo;  // The start of the attempt before the last.
   Ms last_end = kLongAgo;
   Ms backoff_until = kLongAgo;
   // B2: the end of the wait that a server asked for. It replaces the end of the

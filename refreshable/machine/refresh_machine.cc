@@ -156,7 +156,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
                                       cause.message())));
     return ReadAnswer::kFail;
   }
-  if (phase_ == Phase::kQueued) flight_->told = generation();
+  if (phase_ == Phase::kQueued) flight_->told_rejected = generation();
   flight_->rejecting_read_waits = true;
   // A flight uses its budget only in the foreground. PromoteIfUnservable may
   // make this flight a foreground flight.
@@ -174,7 +174,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   if (flight_->by_rejection) {
     row_.OnStart(RowBackoff(row_.attempts() + 1));
   }
-  flight_->start_before = schedule_.OnStart(now.boot);
+  flight_->previous_start = schedule_.OnStart(now.boot);
   if (abandoned() >= static_cast<size_t>(policy().max_abandoned_calls)) {
     if (now.boot < call_again_at()) {
       FailAttempt(now,
@@ -192,11 +192,12 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   if (abandoned() > 0) trouble_->abandoned.last_call = now.boot;
   phase_ = Phase::kRunning;
   flight_->running =
-      Call{id, epoch_, now.boot, flight_->told, flight_->by_rejection};
+      Call{id, epoch_, now.boot, flight_->told_rejected, flight_->by_rejection};
   flight_->attempt_deadline = now.boot + policy().attempt_timeout;
   AttemptStart start;
   start.number = flight_->attempts + 1;
-  start.rejected = invalidated_ != Generation() ? invalidated_ : flight_->told;
+  start.rejected =
+      invalidated_ != Generation() ? invalidated_ : flight_->told_rejected;
   start.reason = start.rejected != Generation() ? RefreshReason::kRejected
                  : exhausted(now)               ? RefreshReason::kProbe
                  : Usable(now)                  ? RefreshReason::kStale
@@ -260,7 +261,7 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
   if (known && call.epoch == epoch_ && failure.status.ok()) {
     if (current) phase_ = Phase::kIdle;
     const bool same = held_ && same_as == generation();
-    if (same && call.told != Generation() && !let_go_) {
+    if (same && call.told_rejected != Generation() && !let_go_) {
       KeepUnchanged(now, left, out);
     } else {
       Publish(now, left, /*from_source=*/true, same, out);
@@ -326,7 +327,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   // Whether the running attempt goes on, because it was told that this
   // generation was rejected (A2).
   const bool kept =
-      phase_ == Phase::kRunning && flight_->running.told == generation;
+      phase_ == Phase::kRunning && flight_->running.told_rejected == generation;
   if (kept) flight_->running.epoch = epoch_;
   out.withdraw = true;
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
@@ -383,7 +384,7 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
 
 void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   const bool running = phase_ == Phase::kRunning;
-  schedule_.OnFork(running ? std::optional<BootTime>(flight_->start_before)
+  schedule_.OnFork(running ? std::optional<BootTime>(flight_->previous_start)
                            : std::nullopt);
   if (running && flight_->running.by_rejection) row_.OnFork();
   phase_ = Phase::kIdle;
@@ -481,8 +482,8 @@ void RefreshMachine::FreeUnused(const Instant& now) {
   const auto over = [&now](BootTime t) {
     return t <= now.boot || t == BootTime::InfiniteFuture();
   };
-  if (over(trouble_->told.next.boot) &&
-      over(trouble_->told.next_rejected.boot) &&
+  if (over(trouble_->reported.next.boot) &&
+      over(trouble_->reported.next_rejected.boot) &&
       trouble_->rejection_cause.ok() &&
       trouble_->lost_until == BootTime::InfinitePast()) {
     trouble_ = nullptr;
@@ -645,7 +646,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   // If the token can still be served, the rejecting reads that wait fail if the
   // attempt was told of the rejection, and read again if it was not (A8).
   if (flight_->rejecting_read_waits && servable(now)) {
-    out.rejecting_waiters = flight_->told != Generation()
+    out.rejecting_waiters = flight_->told_rejected != Generation()
                                 ? Decisions::Waiters::kFail
                                 : Decisions::Waiters::kServe;
   }
@@ -765,12 +766,12 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 // Returns the present if `at` has passed. Until `at` passes or changes, the
 // result stays the same, even if the wall clock is set. `told` holds the last
 // `at` and the last result.
-absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
-                                DualDeadline& told) {
-  if (at != told.boot || at <= now.boot) {
-    told = {now.wall + std::max(absl::ZeroDuration(), at - now.boot), at};
+absl::Time RefreshMachine::ReportAsWall(const Instant& now, BootTime at,
+                                        DualDeadline& reported) {
+  if (at != reported.boot || at <= now.boot) {
+    reported = {now.wall + std::max(absl::ZeroDuration(), at - now.boot), at};
   }
-  return told.wall;
+  return reported.wall;
 }
 
 ReadFailure RefreshMachine::MakeFailure(const Instant& now,
@@ -786,7 +787,7 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
   failure.failures = failures();
   failure.next_attempt_at = next_start(now);
   failure.next_attempt =
-      Tell(now, failure.next_attempt_at, trouble().told.next);
+      ReportAsWall(now, failure.next_attempt_at, trouble().reported.next);
   failure.fatal = fatal(now);
   return failure;
 }
@@ -797,8 +798,8 @@ ReadFailure RefreshMachine::MakeRejectingReadFailure(
   failure.cause = cause;
   failure.failures = failures();
   failure.next_attempt_at = next_start_by_rejection(now);
-  failure.next_attempt =
-      Tell(now, failure.next_attempt_at, trouble().told.next_rejected);
+  failure.next_attempt = ReportAsWall(now, failure.next_attempt_at,
+                                      trouble().reported.next_rejected);
   failure.fatal = fatal(now);
   failure.rejected = true;
   return failure;

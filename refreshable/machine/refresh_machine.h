@@ -323,7 +323,7 @@ class RefreshMachine {
     uint64_t epoch;
     BootTime started_at;
     // The rejected generation that the attempt was told of; 0 if none.
-    Generation told;
+    Generation told_rejected;
     // Whether a rejection started the attempt, so that `row_` counts it.
     bool by_rejection = false;
   };
@@ -349,10 +349,10 @@ class RefreshMachine {
     // By this time `running` must have returned.
     BootTime attempt_deadline = BootTime::InfiniteFuture();
     // When the attempt before `running` started.
-    BootTime start_before = BootTime::InfinitePast();
+    BootTime previous_start = BootTime::InfinitePast();
     // The rejected generation that attempts of the flight are told of; 0 if
     // none. Set when a read rejects the token while an attempt is queued.
-    Generation told;
+    Generation told_rejected;
   };
 
   // The calls that were abandoned and have not returned.
@@ -367,7 +367,7 @@ class RefreshMachine {
 
   // When the next attempt may start, as MakeFailure (`next`) and
   // MakeRejectingReadFailure (`next_rejected`) last reported it.
-  struct Told {
+  struct Reported {
     DualDeadline next;
     DualDeadline next_rejected;
   };
@@ -375,7 +375,7 @@ class RefreshMachine {
   // What a machine has to remember only if something has gone wrong.
   struct Trouble {
     Abandoned abandoned;
-    Told told;
+    Reported reported;
     // The status of the last failed attempt that a rejection started. OnAnswer
     // and OnReset set it to OK.
     absl::Status rejection_cause;
@@ -429,7 +429,8 @@ class RefreshMachine {
                      Decisions& out);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
-  static absl::Time Tell(const Instant& now, BootTime at, DualDeadline& told);
+  static absl::Time ReportAsWall(const Instant& now, BootTime at,
+                                 DualDeadline& reported);
   ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
   ReadFailure MakeRejectingReadFailure(const Instant& now,
                                        const absl::Status& cause);

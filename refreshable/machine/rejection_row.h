@@ -65,19 +65,19 @@ class RejectionRow {
   // When the row lets a rejection start the next attempt. `last_start` is when
   // the last attempt of any kind started.
   BootTime NextStart(BootTime last_start) const {
-    return row_ != nullptr ? last_start + row_->next : last_start;
+    return row_ != nullptr ? last_start + row_->wait : last_start;
   }
 
   // Called when an attempt of the row starts. `wait` is the time that must pass
   // before a rejection may start another attempt.
   void OnStart(absl::Duration wait) {
     ++row().attempts;
-    row_->before = row_->next;
-    row_->next = wait;
+    row_->previous_wait = row_->wait;
+    row_->wait = wait;
   }
 
   // Replaces the wait before the next attempt. Requires: attempts() > 0.
-  void SetWait(absl::Duration wait) { row_->next = wait; }
+  void SetWait(absl::Duration wait) { row_->wait = wait; }
 
   // Called in the child of a fork() if an attempt that a rejection started is
   // running. Undoes the OnStart of that attempt, because the attempt belongs to
@@ -85,7 +85,7 @@ class RejectionRow {
   void OnFork() {
     if (attempts() == 0) return;
     --row_->attempts;
-    row_->next = row_->before;
+    row_->wait = row_->previous_wait;
   }
 
   // Ends the row: forgets its attempts and what was rejected.
@@ -97,8 +97,9 @@ class RejectionRow {
     // `Covers(noted)` says whether this concerns the token last published.
     Generation noted;
     int attempts = 0;
-    absl::Duration next;    // The wait before the next attempt.
-    absl::Duration before;  // The value of `next` before the last OnStart.
+    absl::Duration wait;  // The wait before the next attempt.
+    // The value of `wait` before the last OnStart.
+    absl::Duration previous_wait;
   };
 
   Row& row() {

@@ -126,8 +126,8 @@ void RetrySchedule::OnReset() {
   excused_before_ = 0;
 }
 
-void RetrySchedule::OnFork(std::optional<BootTime> start_before) {
-  last_start_ = start_before.value_or(last_start_);
+void RetrySchedule::OnFork(std::optional<BootTime> previous_start) {
+  last_start_ = previous_start.value_or(last_start_);
   interval_exempt_ = true;
 }
 

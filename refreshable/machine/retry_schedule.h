@@ -84,10 +84,10 @@ class RetrySchedule {
 
   // Called in the child of a fork(). Exempts the next attempt from the minimum
   // interval between two starts. If an attempt is running, it belongs to the
-  // parent and counts as not started: `start_before` must be the start of the
-  // attempt before the running attempt. Otherwise `start_before` must be
+  // parent and counts as not started: `previous_start` must be the start of the
+  // attempt before the running attempt. Otherwise `previous_start` must be
   // nullopt.
-  void OnFork(std::optional<BootTime> start_before);
+  void OnFork(std::optional<BootTime> previous_start);
 
   // Draws the backoff and the wait before a probe anew, if `failures()` > 0.
   void DrawAgain(const RefreshPolicy& policy, Jitter& jitter);

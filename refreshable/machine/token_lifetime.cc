@@ -48,8 +48,8 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
     fresh_for -= max_stale_jitter_ * drawn_;
   }
   expiry_ = DualDeadline::After(now, lifetime);
-  unusable_for_ = lifetime - usable_for;
-  stale_for_ = lifetime - std::min(fresh_for, usable_for);
+  unusable_before_expiry_ = lifetime - usable_for;
+  stale_before_expiry_ = lifetime - std::min(fresh_for, usable_for);
 }
 
 DualDeadline TokenLifetime::end(const RefreshPolicy& policy) const {
@@ -60,10 +60,11 @@ DualDeadline TokenLifetime::end(const RefreshPolicy& policy) const {
 }
 
 void TokenLifetime::DrawAgain(Jitter& jitter) {
-  const absl::Duration without_jitter = stale_for_ - max_stale_jitter_ * drawn_;
+  const absl::Duration without_jitter =
+      stale_before_expiry_ - max_stale_jitter_ * drawn_;
   drawn_ = jitter.Draw();
-  stale_for_ =
-      std::max(unusable_for_, without_jitter + max_stale_jitter_ * drawn_);
+  stale_before_expiry_ = std::max(unusable_before_expiry_,
+                                  without_jitter + max_stale_jitter_ * drawn_);
 }
 
 }  // namespace internal

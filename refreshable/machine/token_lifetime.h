@@ -62,8 +62,10 @@ class TokenLifetime {
            !end(policy).Reached(now);
   }
 
-  DualDeadline stale_at() const { return BeforeExpiry(stale_for_); }
-  DualDeadline usable_until() const { return BeforeExpiry(unusable_for_); }
+  DualDeadline stale_at() const { return BeforeExpiry(stale_before_expiry_); }
+  DualDeadline usable_until() const {
+    return BeforeExpiry(unusable_before_expiry_);
+  }
   const DualDeadline& expiry() const { return expiry_; }
   // Returns when the token ends: `max_stale_on_error` after the expiry if the
   // policy sets that; otherwise at `usable_until`.
@@ -81,10 +83,10 @@ class TokenLifetime {
   }
 
   DualDeadline expiry_;
-  // How long before its expiry the token becomes stale (`stale_for_`) and stops
-  // being usable (`unusable_for_`).
-  absl::Duration stale_for_;
-  absl::Duration unusable_for_;
+  // How long before its expiry the token becomes stale (`stale_before_expiry_`)
+  // and stops being usable (`unusable_before_expiry_`).
+  absl::Duration stale_before_expiry_;
+  absl::Duration unusable_before_expiry_;
   // The jitter makes the token stale earlier, by `max_stale_jitter_ * drawn_`.
   absl::Duration max_stale_jitter_;
   double drawn_ = 0;

@@ -128,7 +128,7 @@ void World::CancelRead(size_t index) {
 }
 
 void World::Invalidate() {
-  Asked();
+  NoteHandled();
   const bool held =
       oracle_->generation().value() > 0 && oracle_->invalidated().empty();
   const auto live =
@@ -147,7 +147,7 @@ void World::Invalidate() {
 void World::InvalidateOld() {
   const uint64_t current = oracle_->generation().value();
   if (current == 0) return;
-  Asked();
+  NoteHandled();
   oracle_->BeforeInvalidate(token_->health().refreshing, /*serves=*/false);
   Expect(!token_->Invalidate(refreshable::Generation(current - 1)),
          "A1: an old generation was withdrawn");
@@ -163,7 +163,7 @@ void World::StepWall(absl::Duration d) {
 }
 
 void World::Install(absl::Duration lifetime) {
-  Asked();
+  NoteHandled();
   std::string token = NewToken();
   oracle_->Offer(token, lifetime, std::nullopt);
   const auto installed = token_->Install(
@@ -178,7 +178,7 @@ void World::Install(absl::Duration lifetime) {
 }
 
 void World::Reset() {
-  Asked();
+  NoteHandled();
   oracle_->OnReset();
   for (Call& call : held_) call.forgotten = call.forgotten || !Live(call);
   beyond_ = 0;
@@ -202,7 +202,7 @@ void World::RunPending(size_t index) {
   const bool late = Late();
   const size_t calls = held_.size();
   RunOrLose(index, /*lose=*/false);
-  if (timer || !late || calls != held_.size()) return Asked();
+  if (timer || !late || calls != held_.size()) return NoteHandled();
   ran_at_ = Now().boot;
 }
 
@@ -210,7 +210,7 @@ void World::LosePending(size_t index) {
   const bool timer = executor_.PendingSteps()[index].kind == Kind::kTimer;
   (timer ? lost_timer_ : lost_task_) = true;
   RunOrLose(index, /*lose=*/true);
-  Asked();
+  NoteHandled();
 }
 
 void World::Destroy() {
@@ -227,7 +227,7 @@ World::Call World::TakeCall(size_t index) {
 
 void World::AnswerCall(size_t index, const Answer& answer) {
   if (index >= held_.size()) return;
-  Asked();
+  NoteHandled();
   Call call = TakeCall(index);
   if (destroyed() || answer.result == nullptr) {
     const int failed = oracle_->Count(EventKind::kAttemptFailed);

@@ -235,7 +235,7 @@ std::string World::Fingerprint() const {
   absl::StrAppend(&out, "|");
   if (Late()) {
     const BootTime due = Queue().first_timer;
-    for (const BootTime at : {asked_at_, read_at_, ran_at_}) {
+    for (const BootTime at : {handled_at_, read_at_, ran_at_}) {
       add(at >= due ? at : BootTime::InfinitePast());
     }
   }

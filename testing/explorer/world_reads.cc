@@ -25,33 +25,33 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
                       Rejects rejects) {
   read_at_ = Now().boot;
   const Generation rejected = Choose(rejects);
-  const Asking asking = Ask(rejected);
-  ReadAround(asking, [&] {
+  const ReadPlan plan = Plan(rejected);
+  ReadAround(plan, [&] {
     const size_t index = readers_.size();
     readers_.emplace_back();
     Reader& reader = readers_[index];
     reader.deadline = Now().boot + timeout;
     reader.max_retries = max_retries;
-    reader.usable = oracle_->Usable() && !asking.rejects;
+    reader.usable = oracle_->Usable() && !plan.rejects;
     // If a read is served at once, the task that runs its callback looks for
     // the token again. If the token is gone by then, the read joins a refresh.
     // A read may be served at once if the token is usable, or if the policy
     // permits an expired token. A read may also be served at once if a timer is
     // late and the token has expired only by BootTime.
     reader.may_rejoin =
-        !asking.rejects && (oracle_->Usable() || Late() ||
-                            policy_.max_stale_on_error > absl::ZeroDuration());
+        !plan.rejects && (oracle_->Usable() || Late() ||
+                          policy_.max_stale_on_error > absl::ZeroDuration());
     reader.generation = oracle_->generation();
-    reader.rejecting = asking.rejects;
-    reader.rejected = asking.rejected;
-    reader.joins = Joins(asking);
+    reader.rejecting = plan.rejects;
+    reader.rejected = plan.rejected;
+    reader.joins = Joins(plan);
     // A8, A9: a rejecting read may fail if it is not certain that the read
     // joins or starts an attempt. B5: an ordinary read may fail if the refresh
     // in flight has failed more often than the read allows. If no refresh is in
     // flight, an ordinary read may fail if it must end at once.
-    reader.may_fail = asking.rejects      ? !reader.joins
-                      : asking.refreshing ? Spent(reader)
-                                          : asking.ends;
+    reader.may_fail = plan.rejects      ? !reader.joins
+                      : plan.refreshing ? Spent(reader)
+                                        : plan.ends;
     Token::ReadOptions options;
     options.timeout = timeout;
     options.max_retries = max_retries;
@@ -60,7 +60,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
       OnOutcome(index, std::move(lease));
     });
     reader.calling = false;
-    reader.served = !asking.rejects && oracle_->Servable();
+    reader.served = !plan.rejects && oracle_->Servable();
     Joined(Retries(reader));
   });
 }
@@ -68,11 +68,11 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
 void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
   read_at_ = Now().boot;
   const Generation rejected = Choose(rejects);
-  const Asking asking = Ask(rejected);
-  const bool usable = oracle_->Usable() && !asking.rejects;
+  const ReadPlan plan = Plan(rejected);
+  const bool usable = oracle_->Usable() && !plan.rejects;
   const BootTime deadline = Now().boot + timeout;
   std::optional<LeaseOr> lease;
-  ReadAround(asking, [&] {
+  ReadAround(plan, [&] {
     if (timeout > absl::ZeroDuration()) Joined(policy_.retry.max_retries);
     Token::ReadOptions options;
     options.timeout = timeout;
@@ -83,7 +83,7 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
   });
   Expect(!usable || lease->ok(), "B4: a read of a usable token failed");
   CheckOutcome(*lease, deadline, Late());
-  CheckRejected(*lease, asking.rejected);
+  CheckRejected(*lease, plan.rejected);
   if (!lease->ok()) Joined(policy_.retry.max_retries);
 }
 
@@ -121,32 +121,32 @@ Generation World::Choose(Rejects rejects) const {
 // Returns what is known before a read that rejects `rejected`. `steady` is
 // false if a timer may be late, because the read may then look only at the wall
 // clock and find nothing to do.
-World::Asking World::Ask(Generation rejected) const {
+World::ReadPlan World::Plan(Generation rejected) const {
   oracle_->BeforeRead();
-  Asking asking;
-  if (rejected <= oracle_->generation()) asking.rejected = rejected;
-  asking.steady = takes_tasks_ && takes_timers_ && !Late();
-  asking.refreshing = token_->health().refreshing;
-  asking.rejects = oracle_->Rejects(rejected);
+  ReadPlan plan;
+  if (rejected <= oracle_->generation()) plan.rejected = rejected;
+  plan.steady = takes_tasks_ && takes_timers_ && !Late();
+  plan.refreshing = token_->health().refreshing;
+  plan.rejects = oracle_->Rejects(rejected);
   const bool wanted =
       oracle_->Fresh() == Freshness::kExpired ||
       (oracle_->Fresh() == Freshness::kStale && policy_.background_refresh);
-  asking.ends = !asking.refreshing && !oracle_->Servable() &&
-                (oracle_->failures() > 0 || oracle_->AskedToWait()) &&
-                !oracle_->Permitted();
-  asking.ahead = policy_.refresh_ahead &&
-                 oracle_->Fresh() != Freshness::kFresh && oracle_->Permitted();
-  asking.starts = asking.rejects ? oracle_->RejectionPermitted()
-                                 : wanted && oracle_->Permitted();
-  return asking;
+  plan.ends = !plan.refreshing && !oracle_->Servable() &&
+              (oracle_->failures() > 0 || oracle_->AskedToWait()) &&
+              !oracle_->Permitted();
+  plan.ahead = policy_.refresh_ahead && oracle_->Fresh() != Freshness::kFresh &&
+               oracle_->Permitted();
+  plan.starts = plan.rejects ? oracle_->RejectionPermitted()
+                             : wanted && oracle_->Permitted();
+  return plan;
 }
 
 // A8, A9: returns whether the read is a rejecting read that certainly joins or
 // starts an attempt. Between two attempts of a refresh, a rejecting read does
 // neither.
-bool World::Joins(const Asking& asking) const {
-  if (!asking.rejects || !asking.steady) return false;
-  if (!asking.refreshing) return asking.starts.value_or(false);
+bool World::Joins(const ReadPlan& plan) const {
+  if (!plan.rejects || !plan.steady) return false;
+  if (!plan.refreshing) return plan.starts.value_or(false);
   return queued_ > 0 ||
          std::any_of(held_.begin(), held_.end(),
                      [this](const Call& call) { return Live(call); });
@@ -156,37 +156,37 @@ bool World::Joins(const Asking& asking) const {
 // refresh if it needed one and was permitted to start it (R2, R3, A9). Two
 // kinds of reads must not have started a refresh: a read that had to end at
 // once (B5), and a rejecting read without permission (A9).
-void World::CheckAsked(const Asking& asking) {
+void World::CheckPlan(const ReadPlan& plan) {
   if (destroyed()) return;
-  if (asking.rejects) {
+  if (plan.rejects) {
     Expect(oracle_->noted(), "A13: a rejection was not noted");
-    if (queued_ > 0) Tell(asking.steady ? Told::kYes : Told::kUnclear);
+    if (queued_ > 0) Tell(plan.steady ? Told::kYes : Told::kUnclear);
   }
-  if (!asking.steady || asking.refreshing || !asking.starts.has_value()) return;
+  if (!plan.steady || plan.refreshing || !plan.starts.has_value()) return;
   const bool started = token_->health().refreshing;
-  if (*asking.starts && !started) {
-    oracle_->Fail(asking.rejects
+  if (*plan.starts && !started) {
+    oracle_->Fail(plan.rejects
                       ? "A9: a rejecting read that may start an attempt did not"
                       : "R2, R3: a read that may start a refresh did not");
   }
-  if (asking.ends && started) {
+  if (plan.ends && started) {
     oracle_->Fail("B5: a read waits between two refreshes");
   }
-  if (asking.rejects && !*asking.starts && started) {
+  if (plan.rejects && !*plan.starts && started) {
     oracle_->Fail("A9: a rejecting read started an attempt too early");
   }
 }
 
-void World::ReadAround(const Asking& asking, absl::FunctionRef<void()> read) {
-  asking_ = asking;
-  asked_ = false;
+void World::ReadAround(const ReadPlan& plan, absl::FunctionRef<void()> read) {
+  plan_ = plan;
+  plan_checked_ = false;
   read();
-  if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(asking);
-  asking_.reset();
+  if (plan_.has_value() && !std::exchange(plan_checked_, true)) CheckPlan(plan);
+  plan_.reset();
 }
 
 void World::Joined(int max_retries) {
-  if (!oracle_->Servable() || (asking_.has_value() && asking_->rejects)) {
+  if (!oracle_->Servable() || (plan_.has_value() && plan_->rejects)) {
     joined_.insert({max_retries, {step_, -1}});
   }
 }
@@ -214,11 +214,10 @@ void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
   ByRejection by = ByRejection::kNo;
-  if (asking_.has_value()) {
-    if ((!asking_->steady || asking_->ahead) &&
-        oracle_->Covers(asking_->rejected)) {
+  if (plan_.has_value()) {
+    if ((!plan_->steady || plan_->ahead) && oracle_->Covers(plan_->rejected)) {
       by = ByRejection::kUnclear;
-    } else if (oracle_->Rejects(asking_->rejected)) {
+    } else if (oracle_->Rejects(plan_->rejected)) {
       by = ByRejection::kYes;
     }
   } else if (in_task_) {
@@ -281,11 +280,12 @@ void World::RunOrLose(size_t index, bool lose) {
 }
 
 bool World::Drive(absl::FunctionRef<bool()> done, BootTime deadline) {
-  if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(*asking_);
+  if (plan_.has_value() && !std::exchange(plan_checked_, true))
+    CheckPlan(*plan_);
   if (Now().boot >= deadline) return true;
   // Other steps happen while the read waits, so what was known before the read
   // no longer holds. After the wait the read may look for a token again.
-  const std::optional<Asking> asking = std::exchange(asking_, std::nullopt);
+  const std::optional<ReadPlan> plan = std::exchange(plan_, std::nullopt);
   while (!done() && Now().boot <= deadline) {
     if (driver_ != nullptr && !at_end_) {
       if (!driver_()) break;
@@ -296,10 +296,10 @@ bool World::Drive(absl::FunctionRef<bool()> done, BootTime deadline) {
       break;
     }
   }
-  if (!destroyed() && asking.has_value()) {
-    asking_ = Ask(asking->rejected);
-    asked_ = true;
-    if (asking_->rejects && queued_ > 0) Tell(Told::kUnclear);
+  if (!destroyed() && plan.has_value()) {
+    plan_ = Plan(plan->rejected);
+    plan_checked_ = true;
+    if (plan_->rejects && queued_ > 0) Tell(Told::kUnclear);
   }
   return true;
 }
