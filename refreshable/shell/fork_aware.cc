@@ -24,16 +24,16 @@ using executors_internal::ForkMutexLock;
 // The lock of one object, in a cache line of its own.
 struct alignas(64) ForkSlot {
   ForkMutex mutex;  // Must be first: ForkAware::slot() casts it to ForkSlot.
-  // The object; null while it is not registered.
+  // The object that has this slot; null while the object is not registered.
   ForkAware* object = nullptr;
-  // The registry that the slot belongs to. Each copy of the library in the
-  // process may have a registry of its own, and an object may be destroyed by a
-  // copy other than the one that created it.
+  // The registry that the slot belongs to. `Get()` may return another registry:
+  // each copy of the library has its own, and one copy may destroy an object
+  // that another copy has created.
   ForkRegistry* registry = nullptr;
   union {
-    // The next free slot, if no object has this slot.
+    // If no object has this slot: the next free slot.
     ForkSlot* next_free = nullptr;
-    // What TakeForked returns next, if an object has this slot.
+    // If an object has this slot: what the next TakeForked returns.
     bool forked;
   };
 };
@@ -64,7 +64,7 @@ class ForkRegistry {
   }
 
  private:
-  // The slots that are allocated together, in one page. Never freed.
+  // Slots that are allocated together, in one page. Never freed.
   struct alignas(4096) Slab {
     static constexpr size_t kSlots = 4096 / sizeof(ForkSlot) - 1;
     Slab* next = nullptr;
@@ -133,9 +133,9 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// The registry is created while this code is loaded. If it were created at its
-// first use, and another thread forked at that moment, the child of the fork()
-// would wait forever for the initialization to end.
+// Creates the registry while this code is loaded. If the first use created it,
+// another thread could fork at that moment. The child would then wait forever
+// for the initialization to end.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace

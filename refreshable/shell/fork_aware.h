@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ForkAware: the base of an object whose lock must survive fork().
+// ForkAware: the base class of an object whose lock must survive fork().
 
 #ifndef REFRESHABLE_SHELL_FORK_AWARE_H_
 #define REFRESHABLE_SHELL_FORK_AWARE_H_
@@ -15,16 +15,16 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 class ForkRegistry;
 struct ForkSlot;
 
-// The base of an object whose lock, `mutex_`, must survive fork(). The lock is
-// held during each fork() of the process, so that no other thread is in a
-// critical section of the object at the fork. `AfterForkInChild` is then called
-// in the child. Forks are noticed by pthread_atfork; on a system without it,
-// they are not noticed.
+// The base class of an object whose lock, `mutex_`, must survive fork(). The
+// thread that calls fork() holds the lock during the fork, so no other thread
+// is in a critical section of the object at that moment. In the child, the
+// thread calls `AfterForkInChild` before it releases the lock. On a system
+// without pthread_atfork, forks are not noticed.
 //
-// The locks of all objects are together in a few pages. fork() writes to each
-// lock, and the first write to a page after a fork copies that page. If each
-// object contained its lock, a page would be copied for each object. In the
-// parent, fork() touches the locks only, and not the objects.
+// The locks are not in the objects: the locks of all objects are together in a
+// few pages. fork() writes to each lock, and the first write to a page after a
+// fork copies that page. So only a few pages are copied. In the parent, fork()
+// does not touch the objects.
 //
 // A thread must not create, register, unregister or destroy an object while it
 // holds the lock of any object.
@@ -38,8 +38,8 @@ class ForkAware {
   ~ForkAware();
 
   // Register must be called at the end of construction, and Unregister at the
-  // start of destruction. From the first call to the second, the lock is held
-  // during each fork(), and AfterForkInChild is called in the child.
+  // start of destruction. Between these two calls, the lock is held during each
+  // fork(), and AfterForkInChild is called in the child.
   void Register();
   void Unregister();
 
@@ -48,7 +48,7 @@ class ForkAware {
   // is held.
   bool TakeForked();
 
-  executors_internal::ForkMutex& mutex_;  // The lock, in a ForkSlot.
+  executors_internal::ForkMutex& mutex_;  // The lock, which is in `slot()`.
 
  private:
   friend class ForkRegistry;
@@ -56,8 +56,8 @@ class ForkAware {
   explicit ForkAware(ForkSlot& slot);
   ForkSlot& slot();
 
-  // Called in the child of a fork() while the lock is held. No other thread
-  // exists there. May only set variables.
+  // Called in the child of a fork(), with the lock held. No other thread exists
+  // there. An implementation may only set variables.
   virtual void AfterForkInChild() = 0;
 };
 

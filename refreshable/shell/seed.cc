@@ -25,9 +25,9 @@ ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
 // Makes the child of a fork() seed the generator again. Called while this code
-// is loaded: if only the first DrawSeed called it, a fork by another thread at
-// that moment might not be noticed. DrawSeed calls it too, because a static
-// initializer may call DrawSeed even earlier.
+// is loaded, because another thread may be forking when the first DrawSeed is
+// called. DrawSeed calls this function too, because a static initializer may
+// call DrawSeed even earlier.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};
@@ -47,8 +47,8 @@ uint64_t Entropy() {
     std::random_device device;
     drawn ^= (uint64_t{device()} << 32) | device();
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-    // The time alone is the entropy then. This happens, for example, if no file
-    // descriptor is free.
+    // `drawn` stays the time alone. std::random_device throws, for example, if
+    // no file descriptor is free.
   }
 #else
   std::random_device device;

@@ -10,10 +10,9 @@
 namespace refreshable {
 namespace internal {
 
-// Returns a random number. The first call in a process, or in the child of a
-// fork(), seeds the generator from the clock and from std::random_device, or
-// from the clock alone if std::random_device throws. Each other call costs
-// little more than an atomic addition. Thread-safe. Not for cryptography.
+// Returns a random number. Not for cryptography. Thread-safe. The first call in
+// a process seeds the generator, and so does the first call in the child of a
+// fork(). Each other call costs little more than an atomic addition.
 uint64_t DrawSeed();
 
 }  // namespace internal

@@ -34,7 +34,7 @@ bool Equal(const RefreshPolicy& a, const RefreshPolicy& b) {
 struct Kept {
   RefreshPolicy policy;
   const Kept* next;
-  int count;  // The number of policies from this one to the end of the list.
+  int count;  // The number of nodes from this node to the end.
 };
 
 std::atomic<const Kept*> first_kept{nullptr};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SharedPolicy: one copy of a policy for all that use it.
+// SharedPolicy: one copy of a policy for all instances that use it.
 
 #ifndef REFRESHABLE_SHELL_SHARED_POLICY_H_
 #define REFRESHABLE_SHELL_SHARED_POLICY_H_
@@ -15,7 +15,8 @@ namespace internal {
 // Returns a policy that equals `policy`; not null. The first `kSharedPolicies`
 // different policies are kept forever, and later calls with an equal policy
 // return the same copy. Any other policy is copied at each call. Thread-safe.
-// Takes no lock, so another thread may fork meanwhile.
+// Takes no lock that a fork() on another thread could leave locked in the
+// child.
 std::shared_ptr<const RefreshPolicy> SharedPolicy(const RefreshPolicy& policy);
 
 inline constexpr int kSharedPolicies = 16;

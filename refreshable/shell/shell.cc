@@ -19,7 +19,6 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Runs a user's function and ignores its exceptions.
 template <typename Function>
 void RunSwallowing(Function&& function) {
 #ifdef ABSL_HAVE_EXCEPTIONS
@@ -37,7 +36,7 @@ bool AnySet(const ShellConfig::Hooks& hooks) {
          hooks.same_token || hooks.show_exception_text;
 }
 
-// Returns `Snapshot::equal_before` of the token last published.
+// Returns `Snapshot::equal_before` for the token that was published last.
 uint32_t EqualBefore(const RefreshMachine& machine) {
   const uint64_t n =
       machine.generation().value() - machine.same_since().value();
@@ -181,10 +180,11 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs the queued attempt, if there is one. Its id may differ from `id`: the
-// machine gives up an attempt that the executor does not start in time, and may
-// then queue another attempt. If each task ran only its own attempt, an
-// executor that is always late would never run an attempt.
+// Runs the queued attempt, if there is one. That attempt may be another attempt
+// than `id`: the machine gives up an attempt that the executor does not start
+// in time, and may then queue another attempt. If each task ran only the
+// attempt that it was made for, an executor that is always late would never run
+// an attempt.
 void Shell::RunAttempt(AttemptId id) noexcept {
   // The thread is marked before OnInput sends events to the observer, because a
   // read in the observer must not wait for this attempt.
@@ -275,8 +275,8 @@ bool Shell::closed() const {
   return closed_;
 }
 
-// Returns true from the start of attempt `id` until the source answers it. But
-// returns false after Close.
+// Returns whether attempt `id` has started and the source has not answered it.
+// Returns false after Close.
 bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
   return !closed_ && CancelledFlag(id) != nullptr;
@@ -355,7 +355,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
 }
 
-// Replaces the token that reads get by `current`. Appends the replaced token to
+// Makes `current` the snapshot that reads get. Appends the previous snapshot to
 // `garbage`, which must be destroyed outside the lock.
 void Shell::Replace(Snapshot current, absl::Time check_at,
                     std::vector<Garbage>& garbage) {
@@ -398,7 +398,7 @@ bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
 }
 
 // Carries out the effects of one input. Submits the next attempt and arms the
-// timer before it runs user code, so that user code cannot delay them.
+// timer first, so that user code cannot delay the attempt or the timer.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
@@ -412,8 +412,8 @@ void Shell::CarryOut(Effects& effects) noexcept {
 }
 
 // Calls `call`, which uses the executor, and then carries out the effects that
-// this thread deferred meanwhile (see LeaveExecutor). If Close runs on another
-// thread, it waits until `call` has returned. If the Refreshable is closed,
+// this thread has deferred during that call (see OnInput). A Close on another
+// thread waits until `call` has returned. If the Refreshable is closed already,
 // does nothing and returns false.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
@@ -432,17 +432,18 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
 }
 
 // Notes that this thread has left a method of the executor. Returns the effects
-// that this thread deferred; the caller must carry them out without the lock.
-// But while this thread is still inside another method of the executor, returns
-// nothing.
+// that this thread has deferred; the caller must carry them out without the
+// lock. But if this thread is still inside another method of the executor,
+// returns no effects.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_ == nullptr) return {};
   RemoveThisThread(active_->in_executor);
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Takes only the effects that this thread deferred: DeliverHere parks a
-    // read only if it runs on the thread that is inside the read's ReadAsync.
+    // Takes only the effects that this thread has deferred: DeliverHere, which
+    // may handle them, checks whether its own thread is inside the read's
+    // ReadAsync.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

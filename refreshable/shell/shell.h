@@ -51,10 +51,9 @@ using executors_internal::ForkMutexLock;
 struct ShellConfig {
   Executor* executor = nullptr;  // Must be set.
   RefreshPolicy policy;
-  // Seeds the jitter. If unset, a random seed is drawn, and a new seed in the
-  // child of each fork().
+  // Seeds the jitter. If unset, a random seed is drawn. The child of a fork()
+  // then draws another seed.
   std::optional<uint64_t> seed;
-  // The rest of the user's options.
   struct Hooks {
     std::shared_ptr<Observer> observer;  // May be null.
     // If null, `ClassifyFailure` is used.
@@ -62,9 +61,9 @@ struct ShellConfig {
     // Called with each token that is published under a new generation; may be
     // null.
     std::function<void(HazardHolder)> on_published;
-    // Compares two tokens, to which its arguments point; may be null.
+    // Compares the tokens that its arguments point to; may be null.
     std::function<bool(const void*, const void*)> same_token;
-    // Whether a failure's message contains the text of what the source threw.
+    // Whether the error of a source that threw contains the exception's text.
     bool show_exception_text = false;
   };
   Hooks hooks;
@@ -79,17 +78,17 @@ struct ShellConfig {
 // and methods of Refreshable that use the Shell after running user code.
 //
 // One mutex guards the state. Each input of the machine (such as a read, an
-// answer of the source, or the timer) is handled in one critical section. There
-// the machine's decisions are applied to what the lock guards, the published
-// token included. What must happen outside the lock is collected in `Effects`:
-// calls of the executor, of observers and of callbacks, and the destruction of
-// tokens.
+// answer of the source, or the timer) is handled in one critical section. That
+// critical section also applies the machine's decisions to what the mutex
+// guards, such as the published token. What must happen outside the lock is
+// collected in `Effects` (shell_effects.h): calls of the executor, of observers
+// and of callbacks, and the destruction of tokens.
 //
-// If memory runs out while the state is half changed (in a critical section, or
-// between setting a flag and resetting it), the program ends (clause E8). So
-// each method that may allocate memory then is noexcept, or is called only by
-// noexcept methods. User code is called only when no state is half changed, or
-// where its exceptions are caught.
+// The state is *half changed* in a critical section, and between setting a flag
+// and resetting the flag. If memory runs out there, the program ends (clause
+// E8). So each method that may allocate memory there is noexcept, or is called
+// only by noexcept methods. User code is called only when the state is not half
+// changed, or where the exceptions of that code are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -97,20 +96,19 @@ class Shell : protected ForkAware {
 
   const SnapshotCell& cell() const { return cell_; }
 
-  // The slow path of a read whose thread may block. Returns a token that
-  // answers `request`, or an error, for example because the refresh has failed
-  // or the timeout has passed. The deadline is computed from `timeout`;
-  // `request.deadline` is ignored.
+  // The slow path of a read whose thread may block. Returns a hold of a token
+  // that answers `request`, or an error, for example because the refresh has
+  // failed or the timeout has passed. Computes the deadline from `timeout`, and
+  // ignores `request.deadline`.
   //
-  // If this thread drives the executor (`Executor::DriveUntil`), an exception
-  // that escapes a task leaves this function. Nothing else is thrown.
+  // If this thread drives the executor (`Executor::DriveUntil`), exceptions of
+  // the tasks that it runs leave this function. Nothing else is thrown.
   absl::StatusOr<HazardHolder> Read(ReadRequest request,
                                     absl::Duration timeout);
   // Registers `read`, which a task of the executor usually delivers. Returns
   // the id with which the read can be cancelled. After Close, registers nothing
-  // and returns kNone. `served` means that the caller has just loaded from
-  // `cell()` a token that answers `request`, so that the machine need not be
-  // asked.
+  // and returns kNone. `served` says whether the caller has just loaded a token
+  // that answers `request` from `cell()`. If so, the machine need not be asked.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -120,16 +118,15 @@ class Shell : protected ForkAware {
   void Reset() noexcept;
   Stats stats() const noexcept;
   Health health() noexcept;
-  // Returns the present moment; nullopt after Close, when the executor and its
-  // clock may have been destroyed.
+  // Returns the present moment; nullopt after Close, because the executor and
+  // its clock may have been destroyed.
   std::optional<Instant> NowUnlessClosed() const noexcept;
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
-  // Does what clause E1 requires of the destructor, but does not drop the
-  // source; `TypedShell::Close` does that, perhaps by a task of the executor.
-  // After Close, nothing else uses the executor, except a thread that drives it
-  // (see Drive).
+  // Does what clause E1 requires of the destructor, except that
+  // `TypedShell::Close` drops the source, perhaps by a task of the executor.
+  // After that, only a thread that is inside Drive uses the executor.
   void Close() noexcept;
 
  protected:
@@ -142,8 +139,8 @@ class Shell : protected ForkAware {
     return executor_;
   }
 
-  // Handle the answer of the source for attempt `id`: a token or a failure.
-  // `same_as` is as in `RefreshMachine::OnAttemptSuccess`.
+  // Succeed and Fail handle the answer of the source to attempt `id`: a token
+  // or a failure. `same_as` is as in `RefreshMachine::OnAttemptSuccess`.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as,
                std::shared_ptr<const void> token) noexcept;
@@ -154,13 +151,13 @@ class Shell : protected ForkAware {
   // Like Fail, but does nothing after Close, or if the source has already
   // answered attempt `id`.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
-  // Publishes `token`, which the user installs. Returns its generation, or why
-  // it was not published.
+  // Publishes `token`, which the user installs. Returns the token's generation,
+  // or an error if the token was not published.
   absl::StatusOr<Generation> InstallToken(
       const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
   // Returns the published token. If there is none, returns the token that was
-  // withdrawn since the last publication. If there is neither, returns a
+  // withdrawn since the last publication. If there is no such token, returns a
   // Snapshot whose token is null.
   Snapshot LastToken() const;
 
@@ -172,9 +169,9 @@ class Shell : protected ForkAware {
   // Calls the source and catches its exceptions. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
-  // While this object exists, the calling thread is marked as inside an
+  // While an InAttempt exists, the thread that made it is marked as inside an
   // attempt. A read on that thread must not wait, because the attempt cannot
-  // end meanwhile.
+  // end while the thread waits.
   class InAttempt {
    public:
     explicit InAttempt(Shell* shell) noexcept;
@@ -199,8 +196,8 @@ class Shell : protected ForkAware {
   struct Trouble;
 
   // In the child of a fork(), AfterForkInChild makes reads take the lock. The
-  // first Section (a critical section) in the child then calls ForgetParent,
-  // which forgets what belongs to the parent's threads.
+  // first Section (an object that holds the lock) in the child calls
+  // ForgetParent, which forgets what belongs to the parent's threads.
   void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -261,7 +258,7 @@ class Shell : protected ForkAware {
   // null, they create the object.
   Active& active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Trouble& trouble() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Frees `active_` if it has nothing to record.
+  // Frees what `active_` points to if nothing is recorded there.
   void FreeInactive() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   std::optional<absl::StatusOr<HazardHolder>> Ask(
@@ -300,21 +297,21 @@ class Shell : protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);
 
-  // A program may have very many instances, most of which are idle and have a
-  // token. What such an instance does not need is behind pointers, which are
-  // then usually null.
+  // A program may have very many instances. Most of them are idle and have a
+  // token. Members that an idle instance does not need are behind pointers,
+  // which are usually null.
 
-  // Other threads read the first 16 bytes of `cell_` at any time. So nothing
+  // Other threads read the first 16 bytes of `cell_` at any time. No memory
   // that may be in the same cache line (64 bytes) may be written to often. A
-  // Shell is aligned to 16 bytes, so this concerns the 48 bytes before and the
-  // 48 bytes after those 16 bytes. The members before `cell_`, and those of
-  // ForkAware, never change, except that `trouble_` is set once. The rest of
-  // `cell_` and the beginning of the machine change only with the token and
-  // when jitter is drawn.
+  // Shell is aligned to 16 bytes, so that memory is the 48 bytes before those
+  // 16 bytes and the 48 bytes after them. The members before `cell_`, and the
+  // members of ForkAware, never change, except that `trouble_` is set once. The
+  // rest of `cell_` and the beginning of `machine_` change only with the token
+  // and when jitter is drawn.
   Executor* const executor_;
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   // Most numbers of `Stats`, the withdrawn token, and the last error. Null
-  // until there is one of these to record.
+  // until one of these must be recorded.
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
   // The cell that reads go through. Changed only under the lock.
   SnapshotCell cell_;
@@ -326,15 +323,15 @@ class Shell : protected ForkAware {
 
   // What is going on at the moment: reads that wait, calls of the source,
   // threads inside an attempt, a timer or the executor, and events that are
-  // being sent. Null if nothing is going on. Exception: the table of async
-  // reads may keep its memory (`AsyncReads::kKept`).
+  // being sent. Null if nothing is going on. Exception: not null while the
+  // table of async reads keeps its memory (`AsyncReads::kKept`).
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 
   // The one timer (see SyncTimer).
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
   // The moment for which the timer was last armed. The infinite future if no
-  // timer is needed, or if OnWake has been called since then.
+  // timer is needed, or if OnWake has been called after that.
   BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
   // The number of the timer, by which the task of a superseded timer is
   // recognized.

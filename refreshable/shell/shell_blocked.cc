@@ -2,10 +2,11 @@
 //
 // The Shell's reads whose threads block.
 //
-// A read is *settled* once it no longer waits for the refresh;
-// `PendingRead::outcome` is set then. A read *ends* when its thread may return
-// from Await: for a settled read that is usually after the user's hook has run.
-// Each thread sleeps on a wake-up of its own, and is woken for one of these
+// A read is *settled* if it no longer waits for the refresh. Its
+// `PendingRead::outcome` is then set. A read *ends* when its thread may return
+// from Await. A settled read usually ends after the user's hook has run.
+//
+// Each thread sleeps on a Wakeup of its own. It is woken for one of these
 // reasons:
 //
 // - Its read has ended.
@@ -69,9 +70,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     Section section(this);
     if (closed_) return Destroyed();
     // Between two attempts, a read that finds no usable token gets the last
-    // error again (see `Decisions::fails_until`). It asks neither the machine
-    // nor the precise clocks, because very many threads may be waiting for the
-    // lock.
+    // error again (see `Decisions::fails_until`). It does not ask the machine
+    // or the precise clocks, because that takes time, and very many threads may
+    // be waiting for the lock.
     if (trouble_ != nullptr && request.rejected == Generation() &&
         (active_ == nullptr || !HasThisThread(active_->in_attempt)) &&
         clock().CoarseBoot().Ticks() < trouble_->fails_until_ticks) {
@@ -107,8 +108,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   if (!nothing_to_do) CarryOut(effects);
   if (outcome.has_value()) return outcome;
   // Finds out whether this thread may run a queued attempt itself (see CanRun).
-  // A thread of the executor may, because the attempt may be queued behind the
-  // task that this thread is running.
+  // A thread of the executor may run it, because the attempt may be queued
+  // behind the task that this thread is running.
   UseExecutor([&] {
     blocked->in_executor_thread = executor()->InExecutorThread();
     blocked->drivable =
@@ -117,7 +118,7 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   return std::nullopt;
 }
 
-// Blocks until the read has an outcome, and returns it. If the outcome is OK,
+// Blocks until the read has an outcome, and returns that outcome. If it is OK,
 // the caller must get the token from the cell, or ask the machine again.
 absl::Status Shell::Await(BlockedRead& read) {
   for (;;) {
@@ -144,9 +145,9 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // Does not go through UseExecutor, which would defer the effects of all
-  // inputs that the tasks run here cause. So Close does not wait for this call:
-  // the executor must not be destroyed while a thread drives it.
+  // Does not go through UseExecutor, because that would defer the effects of
+  // each task that runs here. So Close does not wait for this call, and the
+  // user must not destroy the executor while a thread drives it.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -157,9 +158,9 @@ void Shell::Drive(BlockedRead& read) {
 }
 
 // Returns whether the read's thread may run a queued attempt. A thread of the
-// executor always may. A thread that drives the executor may if its read is
-// settled: the thread then waits for the hook, which may itself wait for the
-// queued attempt. Any other thread may not.
+// executor may always run it. A thread that drives the executor may run it if
+// the thread's read is settled: the thread then waits for the hook, and the
+// hook may wait for that attempt. No other thread may run it.
 bool Shell::CanRun(const BlockedRead& read) const {
   return read.in_executor_thread || (read.drivable && read.settled);
 }
@@ -171,9 +172,9 @@ bool Shell::Ready(const BlockedRead& read) const {
          (CanRun(read) && machine_.queued() != AttemptId::kNone);
 }
 
-// Blocks until the read has an outcome, and returns it. Meanwhile runs queued
-// attempts if CanRun permits it. If this thread drives the executor and would
-// have to wait here, returns nullopt instead.
+// Blocks until the read has an outcome, and returns that outcome. Meanwhile
+// runs queued attempts if CanRun permits it. If this thread drives the executor
+// and would have to wait here, returns nullopt instead.
 std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (bool waited = false;;) {
@@ -184,8 +185,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
     {
       ForkMutexLock lock(&mutex_);
       read.waiting = false;
-      // This check comes before the clock is read. After Close, every read is
-      // done and the clock may have been destroyed.
+      // Must come before the clock is read: after Close, every read is done,
+      // and the clock may have been destroyed.
       if (read.done.load(std::memory_order_relaxed)) return read.outcome;
       if (!read.drivable && active_ != nullptr &&
           HasThisThread(active_->in_timer)) {
@@ -208,10 +209,10 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
         // If the timer is lost, the leader calls the machine in place of the
-        // timer, for example to end an attempt that takes too long. The leader
-        // does so only if the call is due. Otherwise calls would follow each
-        // other without end: the leader resigns for a call, and that wakes the
-        // next leader at once.
+        // timer, for example to end an attempt that takes too long. It does so
+        // only if such a call is due. Otherwise the calls would follow each
+        // other without end: the leader resigns before it calls, and that wakes
+        // the next leader at once.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -239,11 +240,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   }
 }
 
-// Called when Drive has returned. If the read is settled, waits until `Ready`
-// returns true or the deadline has passed. Returns nullopt if one of these
-// holds: Block must be called again. If neither holds and the read is not
-// settled, returns an error, because the executor has nothing more to run that
-// could help.
+// Called when Drive has returned. Returns nullopt if `Ready` returns true or
+// the deadline has passed; the caller must then call Block again. Otherwise, if
+// the read is settled, waits until one of the two holds. If the read is not
+// settled, returns an error, because nothing that the executor could run would
+// settle it.
 std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (;;) {
@@ -259,7 +260,7 @@ std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
       }
       read.waiting = true;
     }
-    // The read is settled, so another thread will wake this one.
+    // The read is settled, so another thread will wake this thread.
     read.wakeup.Wait(kLongestWait);
   }
 }
@@ -272,9 +273,9 @@ void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   for (const auto& read : reads) {
     if (active_->leader == read.get()) active_->leader = nullptr;
     // The read's thread may have been woken to run a queued attempt, which it
-    // will not run now. WakeRunner wakes another thread for that attempt. A
-    // thread that is not waiting was not woken for an attempt, and its flags
-    // for CanRun may not be set yet.
+    // will not run now. WakeRunner wakes another thread for that attempt. But
+    // if `waiting` is false, the thread was not woken, and the flags that
+    // CanRun looks at may not be set yet.
     could_run |= read->waiting && CanRun(*read);
     active_->blocked.erase(read->id);
     read->done.store(true, std::memory_order_release);

@@ -36,9 +36,9 @@ namespace refreshable {
 namespace internal {
 
 // The longest sleep of the leader (see `Active::leader`), and of a thread that
-// drives the executor. They then read BootTime again, because a sleep may not
-// count the time while the computer is suspended. Also the time after which a
-// timer handles parked reads (see `Active::parked`).
+// drives the executor. After each sleep the thread reads BootTime, because a
+// sleep may not count the time while the computer is suspended. Also the time
+// after which a timer handles parked reads (see `Active::parked`).
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // Returns whether the token in `hold` answers `request`, so that the machine
@@ -67,10 +67,10 @@ inline absl::Status DeadlineExceeded() {
 // fields before `deferred_by`, in their order.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
-  bool timer_lost = false;  // The timer was just lost: do not retry at once.
+  bool timer_lost = false;  // Whether the input was the loss of the timer.
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
-  // Async reads whose DeliverTask the executor has refused or dropped.
+  // Async reads whose DeliverTask (shell_reads.cc) the executor did not run.
   std::vector<uint64_t> deliver;
   std::vector<Garbage> garbage;
   // If the effects were deferred: the thread that must carry them out.
@@ -78,10 +78,9 @@ struct Shell::Effects {
 };
 
 struct Shell::Trouble {
-  // The token that was withdrawn last; null once another token has been
-  // published.
+  // The token that was withdrawn last; null after another token was published.
   std::unique_ptr<const Snapshot> withdrawn;
-  // The numbers of `Stats`, without `attempts_started` and `tokens_published`.
+  // The numbers of `Stats`, except `attempts_started` and `tokens_published`.
   Stats stats;
   // The last failure that reads were told of, and the error that describes it.
   ReadFailure failure;
@@ -116,7 +115,7 @@ struct Shell::Active {
   const BlockedRead* leader = nullptr;
   // The deadlines of async reads, each with the id of its read. An async read
   // that has a deadline is in this set until it is settled. A settled read may
-  // stay in the set until it is dispatched.
+  // stay in the set until the executor is given its DeliverTask.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
   // The ids of the parked async reads. A read is *parked* if the executor
   // refused or dropped its DeliverTask inside the read's own ReadAsync. The
@@ -125,24 +124,23 @@ struct Shell::Active {
   std::vector<uint64_t> parked;
   BootTime parked_until;
 
-  // Calls of the source that have not answered, and their cancellation flags.
+  // The calls that the source has not answered, with their cancellation flags.
   std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls;
   // The threads inside an attempt (see InAttempt).
   ThreadIds in_attempt;
   // The threads inside the task of a timer.
   ThreadIds in_timer;
-  // The threads inside a method of the executor that the Shell has called,
-  // except in Drive and Close.
+  // The threads inside a method of the executor that the Shell has called.
+  // Calls in Drive and Close do not count.
   ThreadIds in_executor;
-  // One more thread inside a method of the executor. It gives the executor the
-  // DeliverTask of a read that was served at once.
+  // One more thread inside a method of the executor. This thread gives the
+  // executor the DeliverTask of a read that was served at once.
   Visit visit;
   // Wakes Close, which waits until no other thread is inside a method of the
   // executor. Null while Close does not wait.
   Wakeup* closer = nullptr;
-  // Effects of inputs that came inside a method of the executor; null if there
-  // are none. The thread that deferred effects carries them out once it is
-  // inside no method of the executor.
+  // Deferred effects (see OnInput); null if there are none. The thread that has
+  // deferred effects carries them out when it has left the executor.
   std::unique_ptr<std::vector<Effects>> deferred;
   // Events that the observer has not received yet; null if there are none. One
   // thread at a time, `teller`, sends them, in order. `teller` is the default
@@ -160,9 +158,8 @@ inline bool HasThisThread(const ThreadIds& threads) {
 inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
 // Holds the lock while it exists. The first Section in the child of a fork()
-// calls ForgetParent, which forgets what belongs to the parent's threads. A
-// ForkMutexLock is enough for code that is correct whether or not ForgetParent
-// has been called, for example for the rest of a call that had a Section.
+// calls ForgetParent. Code that is correct even before that call may use a
+// ForkMutexLock instead.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
@@ -180,9 +177,9 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 // the Refreshable is closed, does nothing and returns false.
 //
 // An input may come inside a method of the executor, for example because the
-// executor destroys a task that it refuses. The effects are then deferred (see
-// LeaveExecutor), because Close waits until that method returns, and must not
-// wait for user code.
+// executor destroys a task that it refuses. The effects, which may run user
+// code, are then deferred (see LeaveExecutor). The reason is that Close waits
+// until that method returns, but must not wait for user code.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;
@@ -209,8 +206,8 @@ bool Shell::OnInput(Handle handle) noexcept {
 
 // Handles an input that only the machine has to handle: calls `decide` under
 // the lock, with the machine and the present moment, and applies the decisions
-// that `decide` fills in. The decisions may publish `token`; otherwise it is
-// destroyed outside the lock. If the Refreshable is closed, does nothing and
+// that `decide` fills in. The decisions may publish `token`; otherwise `token`
+// is destroyed outside the lock. If the Refreshable is closed, does nothing and
 // returns false.
 template <typename Decide>
 bool Shell::AskMachine(Decide decide,

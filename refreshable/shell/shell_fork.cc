@@ -29,10 +29,10 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // Leaks the object. The callbacks and superseded tokens in it belong to the
+  // Leaks the Active. The callbacks and superseded tokens in it belong to the
   // parent, and their destructors are user code, which must not run here. The
-  // wake-ups must not be destroyed, because threads of the parent may have
-  // waited on them at the fork().
+  // Wakeups in it must not be destroyed, because threads of the parent may have
+  // been waiting on them at the fork().
   Active* const parents = active_.release();
   // If the source itself forked, its call goes on in this process too.
   if (parents != nullptr && !parents->calls.empty()) {

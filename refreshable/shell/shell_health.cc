@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the Shell tells about its health.
+// The Shell's statistics and health.
 
 #include <cstdint>
 #include <memory>

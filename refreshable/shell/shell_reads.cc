@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Shell's reads. A read is *settled* once it no longer waits for the
-// refresh; `PendingRead::outcome` is set then. A settled async read is later
-// *delivered*: the user's callback gets a token or an error. But the read may
-// also have to wait again (see Deliver).
+// The Shell's reads.
+//
+// A read is *settled* if it no longer waits for the refresh. Its
+// `PendingRead::outcome` is then set. A settled async read is *dispatched*: the
+// executor is given a DeliverTask. That task *delivers* the read to the user's
+// callback, or makes the read wait again (see Deliver).
 
 #include <algorithm>
 #include <cstdint>
@@ -72,9 +74,9 @@ absl::Status MakeStatus(const ReadFailure& failure) {
 // ---- Reads ----
 
 // If `request` rejects a generation that has not been published yet, makes it
-// the request of an ordinary read (A7). Otherwise, if the machine were asked
-// again after that generation was published, it would take the new token for
-// rejected.
+// the request of an ordinary read (A7). If the request stayed as it is, and the
+// machine were asked again after that generation was published, the machine
+// would take the new token for rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
@@ -94,8 +96,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::OutcomeOf(
   return std::nullopt;
 }
 
-// Returns the error that describes `failure`. Keeps the last error that it
-// made, because making an error takes much longer than copying it.
+// Returns the error that describes `failure`. Keeps the last error, because
+// making an error takes much longer than copying an error.
 const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
   ReadFailure& told = trouble().failure;
   absl::Status& error = trouble_->error;
@@ -194,8 +196,8 @@ bool Shell::Cancel(WaiterId id) noexcept {
     read = Remove(static_cast<uint64_t>(id));
   }
   if (read == nullptr) return false;
-  // Destroys now what the user gave, because a task of the executor may own the
-  // read for longer.
+  // Destroys the user's callback now, because a task of the executor may own
+  // the read for longer.
   read->Discard();
   return true;
 }
@@ -256,9 +258,10 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
-// Settles with `outcome` the async reads whose deadline is `until` or earlier.
-// A read that was settled before keeps its outcome. It waits only for a slow
-// hook or observer, and stops waiting once its deadline has passed.
+// Settles the async reads whose deadline is `until` or earlier. Their outcome
+// is `outcome`. Exception: a read that is settled already keeps its outcome.
+// Such a read waits only for a slow hook or observer. If its deadline has
+// passed, it is dispatched at once.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;
@@ -328,8 +331,8 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         continue;
       }
       std::shared_ptr<AsyncRead> read = active_->async.Find(id);
-      // Since it was settled, the read may have been dispatched, delivered or
-      // cancelled, or may wait again.
+      // After the read was settled, it may have been dispatched, delivered or
+      // cancelled, or may have begun to wait again.
       if (read == nullptr || !read->settled || read->dispatched_) continue;
       read->dispatched_ = true;
       had_deadlines |=
@@ -359,7 +362,6 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   return had_deadlines;
 }
 
-// Gives the executor a task that delivers a settled async read.
 void Shell::Dispatch(std::shared_ptr<AsyncRead> read) {
   UseExecutor([&] {
     executor()->Run(DeliverTask(RefPtr<Shell>(this), std::move(read)));
@@ -373,8 +375,8 @@ void Shell::DeliveryLost(const AsyncRead& read) {
 }
 
 // Delivers the read on this thread, because the executor has refused or dropped
-// its task. But if the read's own ReadAsync is still running on this thread,
-// parks the read (see `Active::parked`).
+// the read's DeliverTask. But if the read's own ReadAsync is still running on
+// this thread, parks the read (see `Active::parked`).
 void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;
   {
@@ -433,8 +435,8 @@ void Shell::Deliver(AsyncRead& read) {
   });
   if (!result.has_value()) return;
   if (removed == nullptr) {
-    // OnInput may have carried out effects. Their user code may have destroyed
-    // the Refreshable, or cancelled the read.
+    // OnInput may have carried out effects. User code in the effects may have
+    // destroyed the Refreshable, or cancelled the read.
     ForkMutexLock lock(&mutex_);
     removed = Remove(read.id_);
   }

@@ -44,12 +44,15 @@ BootTime Shell::WakeAt(const Instant& now) const {
   return at;
 }
 
-// Arms the timer for WakeAt, outside the lock, and repeats that until WakeAt no
-// longer changes. If another thread is doing this already, returns at once.
+// Arms the timer for the moment that WakeAt returns. The executor is called
+// without the lock, so WakeAt may return another moment afterwards. The timer
+// is then armed again. If another call of SyncTimer is in progress, returns at
+// once.
 //
 // A timer is *lost* if the executor has refused or dropped it. A lost timer is
-// armed again if WakeAt has changed, or if a flight or an async read depends on
-// it, or (once) if `retry` is true.
+// armed again in three cases: WakeAt returns another moment; a flight between
+// attempts or an async read with a deadline depends on the timer; or `retry` is
+// true. In the last case it is armed again only once.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
@@ -60,9 +63,6 @@ void Shell::SyncTimer(bool retry) noexcept {
       const Instant now = Now();
       const BootTime at = WakeAt(now);
       const bool lost = timer_lost_;
-      // A flight between attempts depends on the timer, and so does an async
-      // read with a deadline. For them a lost timer is armed again even if
-      // `retry` is false.
       const bool again = lost && (retry || machine_.waiting() || AnyDeadline());
       if (at == armed_for_ && !again) break;
       // A timer that is already due will run shortly and handle everything, so
@@ -84,7 +84,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       }
       mutex_.Lock();
       timer_ = timer;
-      // Reads no longer need to ask the machine every time.
+      // The lost timer is armed again: reads need not always ask the machine.
       if (lost && !timer_lost_ && !closed_) cell_.SetCheckAt(CheckAt(Now()));
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));

@@ -51,9 +51,9 @@ inline bool IsNothing(const HazardNode* node) {
 // time.
 //
 // HasNothing and the methods with `Load` in their names may be called on any
-// thread. The other methods may be called by one thread at a time. No call may
-// overlap with destruction. The owner should place the cell so that nothing
-// near it is often written to.
+// thread. The other methods must be called by one thread at a time. No call may
+// overlap with destruction. The owner should place the cell where memory near
+// it is seldom written to.
 class alignas(16) SnapshotCell {
  public:
   // `clock` is the coarse form of the wall clock that all wall times given to
@@ -62,13 +62,13 @@ class alignas(16) SnapshotCell {
       : domain_if_system_(clock.IsSystem() ? &HazardDomain::Current()
                                            : nullptr),
         clock_(clock) {
-    domain_.Asymmetric();  // Prepares the domain for a fork before any read.
+    domain_.Asymmetric();  // Sets up the domain before the first read.
   }
   ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
-  // Replaces the snapshot, and returns the old one; null if there was none. A
-  // null `snapshot.token` leaves the cell without a snapshot. Reads that start
-  // after this returns do not get an earlier snapshot.
+  // Replaces the snapshot, and returns the old snapshot; null if there was
+  // none. A null `snapshot.token` leaves the cell without a snapshot. Reads
+  // that start after Publish has returned do not get an earlier snapshot.
   //
   // `check_at` is the check time of the new snapshot. It is set here because
   // reads between Publish and a separate SetCheckAt would have to ask the
@@ -99,8 +99,8 @@ class alignas(16) SnapshotCell {
   }
 
   // Returns a hold of the snapshot. Returns an empty hold if there is no
-  // snapshot, or if the check time may have come, as far as the coarse clock
-  // can tell.
+  // snapshot, or if the coarse clock does not show that the check time lies
+  // ahead.
   HazardHolder Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHolder hold = domain_.Protect(cell_);
@@ -121,10 +121,9 @@ class alignas(16) SnapshotCell {
   }
 
   // Returns a hold of the snapshot. Returns an empty hold if there is no
-  // snapshot, or if one of the moments set by `SetUsableUntil` may have come,
-  // as far as the coarse clocks can tell. `boot_clock()` returns the coarse
-  // boot clock. It is not called if the moment on that clock is the infinite
-  // future.
+  // snapshot, or if the coarse clocks do not show that both moments set by
+  // `SetUsableUntil` lie ahead. `boot_clock()` returns the coarse boot clock.
+  // It is not called if the moment on that clock is the infinite future.
   template <typename Function>
   HazardHolder LoadUsable(Function boot_clock) const {
     HazardHolder hold = domain_.Protect(cell_);
@@ -160,14 +159,14 @@ class alignas(16) SnapshotCell {
   }
 
   // Does the same as Load if the cell's clock is the operating system's.
-  // Otherwise returns an empty hold, because any other clock may have been
-  // destroyed once the Refreshable is closed.
+  // Otherwise returns an empty hold, because the clock may have been destroyed
+  // if the Refreshable is closed.
   HazardHolder LoadBySystemClock() const {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
 
-  // Returns true only if the cell has no snapshot. May return false for such a
-  // cell, if another copy of the library created or emptied it.
+  // Returns true only if the cell has no snapshot. May return false for a cell
+  // without a snapshot that another copy of the library created or emptied.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }
@@ -233,7 +232,7 @@ class alignas(16) SnapshotCell {
 
   // The rest of TryHold if TryProtect fails. Checks the domain again: the
   // linker may have replaced this function by the same function of another copy
-  // of the library, which may have another domain.
+  // of the library, and that copy may have another domain.
   ABSL_ATTRIBUTE_NOINLINE HazardRawHolder
   TryHoldElsewhere(int64_t ticks) const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};
@@ -257,8 +256,8 @@ class alignas(16) SnapshotCell {
     constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
     const int64_t until =
         timed->usable_boot_ticks.load(std::memory_order_relaxed);
-    // Uses the boot clock before `clock_`. If the executor, which owns both
-    // clocks, has been destroyed, `boot_clock` ends the program.
+    // Calls `boot_clock` before it uses `clock_`: if the executor, which owns
+    // both clocks, has been destroyed, `boot_clock` ends the program.
     if (until != kNever && boot_clock().Ticks() >= until) return false;
     return timed->usable_ticks.load(std::memory_order_relaxed) == kNever ||
            BelowRelaxed(clock_.Ticks(), timed->usable_ticks);

@@ -85,7 +85,7 @@ TEST(SnapshotCellTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   EXPECT_TRUE(Holds(cell.Take()));
 }
 
-// While a token is replaced, every read gets the old or the new one from the
+// While a token is replaced, every read gets the old or the new token from the
 // cell. A read that had to ask the machine would wait for the publisher's lock.
 TEST(SnapshotCellTest, R1NoReadAsksWhileATokenIsReplaced) {
   std::atomic<int64_t> now{0};
@@ -124,8 +124,8 @@ TEST(SnapshotCellTest, R5InfiniteTimeToAskNeverComes) {
   }
 }
 
-// If a clock has no coarse form, `Load()` gives a read nothing. The read then
-// reads the clock itself and calls `Load(now)`.
+// If a clock has no coarse form, `Load()` returns an empty hold. A read then
+// gets the time from the clock itself and calls `Load(now)`.
 TEST(SnapshotCellTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));
   static_cast<void>(cell.Publish(Make("a", 1), absl::InfiniteFuture()));

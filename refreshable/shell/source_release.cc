@@ -16,7 +16,7 @@ thread_local int done_depth = 0;  // How many InDone objects this thread has.
 
 // Drops the source on a new thread. If that thread cannot be started, the
 // source is leaked, because its destructor must not run on the calling thread.
-// The reference is on the heap so that nothing but the new thread deletes it.
+// `source` is on the heap, so that only the new thread drops the reference.
 void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   std::shared_ptr<void>* const owned = source.release();
   executors_internal::OsThread thread;

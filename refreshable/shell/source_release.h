@@ -14,9 +14,9 @@
 namespace refreshable {
 namespace internal {
 
-// Marks the calling thread as inside a call of `FetchDone` while it exists. The
-// mark is not tied to one Refreshable, because one source may serve several, or
-// wrap another source.
+// While an InDone exists, the thread that made it is marked as inside a call of
+// a `FetchDone`. The mark is not tied to one Refreshable, because one source
+// may serve several Refreshables, or wrap another source.
 class InDone {
  public:
   InDone();

@@ -22,7 +22,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Regression test: in builds without exceptions, the program used to end if the
+// Regression test: in builds without exceptions, the program used to end if a
 // thread could not be started.
 TEST(SourceReleaseTest, E7WithoutAThreadTheSourceIsLeaked) {
   const auto source = std::make_shared<int>();

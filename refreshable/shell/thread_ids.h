@@ -15,8 +15,8 @@ namespace refreshable {
 namespace internal {
 
 // A list of the threads that are inside some part of the code. A thread that
-// has entered several times is listed several times. One entry needs no
-// allocation.
+// has entered that part several times is listed several times. The first entry
+// needs no allocation.
 class ThreadIds {
  public:
   void AddThisThread();
@@ -46,9 +46,9 @@ class Visit {
     state_.store(kInside, std::memory_order_relaxed);
     return true;
   }
-  // Forgets the recorded thread, which must be the caller. Returns true if the
-  // caller must then call `Shell::LeaveExecutor`. As soon as the thread is
-  // forgotten, another thread may destroy this object.
+  // Forgets the recorded thread, which must be the calling thread. Returns true
+  // if the caller must then call `Shell::LeaveExecutor`. As soon as the thread
+  // is forgotten, another thread may destroy this object.
   bool Leave() {
     return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
   }

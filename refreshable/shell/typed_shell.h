@@ -48,16 +48,17 @@ class TypedShell final : public Shell {
       : Shell(WithHooks(std::move(config), std::move(on_token_changed),
                         std::move(same_token))),
         source_(std::move(source)) {
-    // Shell's constructor must not call Register: a fork() by another thread
-    // could then call AfterForkInChild, a virtual method, while the pointer to
-    // this object's virtual table changes.
+    // Shell's constructor must not call Register. If it did, a fork() on
+    // another thread could call AfterForkInChild, a virtual method, while the
+    // construction changes this object's vtable pointer.
     Register();
   }
   ~TypedShell() override { Unregister(); }
 
   // Does what clause E1 requires of the destructor, and drops the source. A
   // call of `Fetch` that is still running owns the source until it returns. A
-  // call that has returned without an answer keeps only this object alive.
+  // `done` that has not been called keeps this object alive, but not the
+  // source.
   void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;
@@ -158,14 +159,14 @@ class TypedShell final : public Shell {
 #endif
     inside->now = false;
     // `threw` is true if an exception destroyed `done`. If that exception left
-    // the source, the attempt has failed above, and this call does nothing. If
-    // the source caught the exception, the attempt fails now.
+    // the source, the attempt has failed above, and FailIfRunning does nothing.
+    // If the source caught the exception, the attempt fails here.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);
-      if (source_ != nullptr) source = nullptr;  // `source_` keeps it.
+      if (source_ != nullptr) source = nullptr;  // `source_` owns it too.
     }
-    // After Close the executor may have been destroyed, so none is given.
+    // Passes no executor: the executor may have been destroyed after Close.
     if (source != nullptr) ReleaseSource(std::move(source), nullptr);
   }
 
@@ -190,8 +191,8 @@ class TypedShell final : public Shell {
     Succeed(id, result->expiry, same_as, std::move(token));
   }
 
-  // If `token` equals the token that LastToken returns, returns the generation
-  // of that token; otherwise nullopt.
+  // Compares `token` with the last token, which LastToken returns. If the two
+  // are equal, returns the generation of the last token; otherwise nullopt.
   std::optional<Generation> SameAsLast(const Token& token) {
     const InAttempt in_attempt(this);
     const Snapshot last = LastToken();

@@ -34,8 +34,8 @@ struct RefCount<Shell> {
   static void Unref(Shell* shell);
 };
 
-// Lets one thread sleep until another wakes it. It has a lock of its own, so
-// that the woken thread does not queue for a lock that others need.
+// Lets one thread sleep until another thread wakes it. Has a lock of its own,
+// so that the woken thread does not queue for a lock that other threads need.
 class Wakeup {
  public:
   Wakeup() = default;
@@ -88,23 +88,23 @@ struct PendingRead {
 
 struct BlockedRead : PendingRead {
   uint64_t id = 0;
-  // Whether the thread is inside a task of the executor, and whether it can
-  // drive the executor (`Executor::DriveUntil`). Only the thread itself sets
+  // Whether the read's thread is inside a task of the executor, and whether it
+  // can drive the executor (`Executor::DriveUntil`). Only that thread sets
   // these, before it waits.
   bool in_executor_thread = false;
   bool drivable = false;
-  // Whether the thread is waiting for `wakeup`, or is about to.
+  // Whether the thread is waiting for `wakeup`, or is about to wait.
   bool waiting = false;
-  // Whether the read has ended with `outcome`, and has been removed. Once this
-  // is true, the thread may read `outcome` without the lock.
+  // Whether the read has ended with `outcome`, and the Shell has removed it. If
+  // this is true, the thread may read `outcome` without the lock.
   std::atomic<bool> done{false};
   Wakeup wakeup;
 };
 
 // An asynchronous read, with the user's code that takes its outcome. Always
-// owned by shared_ptr. It must not be destroyed under a lock, since that may
-// destroy objects of the user. An object may be used for a second read once
-// `Deliver` has been called for the first.
+// owned by shared_ptr. Must not be destroyed under a lock, because that may
+// destroy objects of the user. After `Deliver` has been called, the object may
+// be used for another read.
 class AsyncRead : private PendingRead {
  public:
   AsyncRead(const AsyncRead&) = delete;
@@ -129,8 +129,8 @@ class AsyncRead : private PendingRead {
   std::shared_ptr<AsyncRead> next_;  // The next read in a list of AsyncReads.
   // Whether the executor was given a task that delivers the settled read.
   bool dispatched_ = false;
-  // If set, the thread that is inside ReadAsync for this read, and so must not
-  // run the read's callback.
+  // The thread that is inside ReadAsync for this read; the default value if
+  // there is none. That thread must not run the read's callback.
   std::thread::id own_call_;
   // Keeps the Shell alive while the executor has the task that delivers the
   // read. Only that task uses this pointer. It is null at other times, because
@@ -189,12 +189,11 @@ class AsyncReads {
   }
 
  private:
-  // If the table has more lists than this, their memory is freed once the table
-  // is empty.
+  // If the table has more lists than this, their memory is freed when the table
+  // becomes empty.
   static constexpr size_t kKept = 64;
 
-  // Ids are consecutive, or nearly so, so their low bits spread the reads
-  // evenly.
+  // Most ids are consecutive, so their low bits spread the reads evenly.
   size_t Index(uint64_t id) const {
     return static_cast<size_t>(id) & (lists_.size() - 1);
   }

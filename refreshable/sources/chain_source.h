@@ -58,10 +58,11 @@ class InAnswer {
   ~InAnswer();
 };
 
-// Calls `destroy`, which destroys sources. If the calling thread is inside a
-// member's answer (`InAnswer`), a new thread calls `destroy` instead, because
-// the destructor of a source may join the thread that answers. If the system
-// refuses a new thread, `destroy` is not called and the sources are leaked.
+// Calls `destroy`, which destroys sources. But if the calling thread is inside
+// a member's answer (`InAnswer`), a new thread calls `destroy`. The reason is
+// that the destructor of a source may join the thread that answers. If the
+// system refuses a new thread, `destroy` is not called and the sources are
+// leaked.
 void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 
 }  // namespace internal
@@ -89,23 +90,26 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 // DEADLINE_EXCEEDED.
 //
 // If all members have failed, the message of the chain's error contains each
-// member's name and error. The code and the payloads of the chain's error are
-// those of one member's error. This is, in the order in which the members were
-// asked, the first error that is
+// member's name and error. The chain's error has the code and the payloads of
+// one member's error. The chain chooses an error that is
 //
 //   1. transient by `ClassifyFailure`. If there is none:
 //   2. throttled by `ClassifyFailure`. If there is none:
 //   3. not permanent by `ClassifyHttpFailure`. If there is none:
 //   4. any error.
 //
-// So each of these functions calls the chain's error permanent only if it calls
-// the errors of all members permanent. The Retry-After of the chain's error is
-// the longest Retry-After of its members' errors.
+// If there are several such errors, the chain chooses the error of the member
+// that was asked first.
 //
-// Thread-safe. `Fetch` blocks as long as its members do. If a member fails
-// after its `Fetch` has returned, the next member is asked on the thread that
-// reports the failure. So if any member blocks, every member must report
-// failures on threads that may block.
+// So `ClassifyFailure` returns kPermanent for the chain's error only if it
+// returns kPermanent for the errors of all members. The same holds for
+// `ClassifyHttpFailure`. The Retry-After of the chain's error is the longest
+// Retry-After of its members' errors.
+//
+// Thread-safe. `Fetch` blocks as long as the `Fetch` of its members does. If a
+// member fails after its `Fetch` has returned, the next member is asked on the
+// thread that reports the failure. So if any member blocks, every member must
+// report failures on threads that may block.
 template <typename Token>
 class ChainSource final : public TokenSource<Token> {
  public:
@@ -168,8 +172,8 @@ class ChainSource final : public TokenSource<Token> {
 
     const std::vector<Member> members;
     const Clock& clock;
-    // The index of the member that brought the last token; kNone if there was
-    // none, or if Forget has removed it.
+    // The index of the member that brought the last token; kNone if there is no
+    // such member, or if Forget has forgotten it.
     std::atomic<int> remembered{kNone};
   };
 
@@ -187,7 +191,7 @@ class ChainSource final : public TokenSource<Token> {
 
     // Asks one member after another. Returns when the call has ended, or when a
     // member's `Fetch` has returned before OnAnswer has handled the member's
-    // failure. In the second case, OnAnswer goes on with the call.
+    // failure. In the second case, OnAnswer calls Advance again.
     void Advance(Core& core) {
       for (;;) {
         const int index = Next(core);
@@ -230,7 +234,7 @@ class ChainSource final : public TokenSource<Token> {
 
     // Returns the index of the member that comes next in the order of this
     // call: the remembered member, then the others. Returns kNone after the
-    // last.
+    // last member.
     int Following(Core& core) {
       if (!begun_) {
         begun_ = true;

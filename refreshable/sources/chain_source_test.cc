@@ -67,7 +67,7 @@ TEST(ChainSourceTest, RefusesBadOptions) {
 
 class ScriptedChainTest : public testing::Test {
  protected:
-  // Calls the chain. Returns the place for its answer, which may come later.
+  // Calls the chain. Returns a pointer to its answer, which may come later.
   std::shared_ptr<Result> Call(const AskOptions& options = {}) {
     auto answer = std::make_shared<Result>(absl::InternalError("none yet"));
     chain_->Fetch(options.context(),
@@ -109,7 +109,7 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
             "no member of the chain has a token; c: UNAVAILABLE: gone too; "
             "a: NOT_FOUND: no variable; b: UNAVAILABLE: still gone");
   EXPECT_THAT(Calls(), ElementsAre(3, 4, 2));
-  // Now no member is remembered, so the chain is asked from its start.
+  // Now no member is remembered, so the members are asked in their order.
   b_.Answer(Token("b3"));
   EXPECT_EQ((*Call())->token, "b3");
   EXPECT_THAT(Calls(), ElementsAre(4, 5, 2));
@@ -234,8 +234,8 @@ TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // Now a fails in the call `abandoned`, which then asks b. When b fails there,
-  // the chain forgets b, although the other call has remembered b.
+  // Now a fails in the call `abandoned`, which then asks b. When b fails in
+  // that call, the chain forgets b, although b has answered another call.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));
@@ -408,8 +408,7 @@ class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
   std::optional<absl::Duration> Lifetime() override { return absl::Hours(1); }
 
  private:
-  // A source that calls `source`, which may block, on a new thread for each
-  // call.
+  // Calls `source`, which may block, on a new thread for each call.
   class Later final : public TokenSource<std::string> {
    public:
     explicit Later(Source source) : source_(std::move(source)) {}

@@ -24,8 +24,8 @@ namespace internal {
 namespace {
 
 // A call of Drain returns when it has read this many bytes or more. DrainAll
-// then discards about this many more bytes at most. Without a limit, a program
-// that never stops writing could keep the caller there.
+// then discards about this many more bytes at most. Without a limit, the call
+// might never return, because a program may never stop writing.
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 
 // Calls `function`, which returns -1 and sets errno if it fails. Calls it again

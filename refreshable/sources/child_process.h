@@ -59,15 +59,15 @@ class ChildProcess {
     // If argv[0] has no slash, it is looked for in the PATH of this program.
     const std::vector<std::string>& argv;
     const std::vector<std::string>& environment;  // "NAME=value".
-    const std::string& working_directory;  // If empty, that of this program.
-    bool read_stderr = false;              // If false, stderr is /dev/null.
+    const std::string& working_directory;         // If empty, this program's.
+    bool read_stderr = false;  // If false, stderr is /dev/null.
   };
 
   ChildProcess() = default;
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
-  // If the program has not been reaped, ends its process group with SIGKILL and
-  // waits for the program.
+  // If the program was started and not reaped, ends its process group with
+  // SIGKILL and waits for the program.
   ~ChildProcess();
 
   // Starts the program. Returns 0 or an error number. May be called once.
@@ -78,21 +78,21 @@ class ChildProcess {
   PipeEnd& out() { return out_; }
   PipeEnd& err() { return err_; }
 
-  // Waits until something can be read from out() or err(), or one of them is at
-  // its end, but no longer than `timeout` (in whole milliseconds, rounded up).
-  // A signal handler may end the wait early.
+  // Waits until out() or err() has bytes to read or is at its end, or until
+  // `timeout`, rounded up to whole milliseconds, has passed. A signal handler
+  // may end the wait early.
   void Poll(absl::Duration timeout);
 
-  // Returns whether the program has exited; also true if it was not started.
+  // Returns whether the program has exited. Returns true if it was not started.
   // Does not reap the program, so its process number still names the group.
   bool HasExited();
   // Sends a signal to all processes of the group. Does nothing if the program
   // has not been started or has been reaped.
   void SignalGroup(int signal);
   // Waits until the program has exited, reaps it, and returns how it ended.
-  // Returns nullopt if somebody else has reaped it, as the system does if this
-  // program ignores SIGCHLD. Requires: the program was started and not reaped
-  // by this object.
+  // Returns nullopt if somebody else has reaped the program. (The system does
+  // so if this program ignores SIGCHLD.) Requires: the program was started and
+  // not reaped by this object.
   std::optional<ExitStatus> Reap();
 
  private:

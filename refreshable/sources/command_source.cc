@@ -128,7 +128,7 @@ absl::StatusCode CodeOfStart(int error) {
     case ENOEXEC:
     case ENOTDIR:
       return absl::StatusCode::kFailedPrecondition;
-    default:  // No more processes, files or memory; or the file is in use.
+    default:  // No process, file or memory is free, or the program is in use.
       return absl::StatusCode::kUnavailable;
   }
 }
@@ -154,8 +154,8 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
   // If stderr was longer than kMaxStderrBytes, the cut at that length may have
-  // split a secret, whose first part was not found above. Drop as many bytes as
-  // the longest secret has.
+  // split a secret. The first part of that secret was not found above. So as
+  // many bytes are dropped as the longest secret has.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {

@@ -26,15 +26,16 @@
 
 namespace refreshable {
 
-// A program to run, and how to run it.
+// A program to run, and how to run it. "This program" is the program that uses
+// the library; "the program" is the program that it runs.
 struct Command {
-  // The program and its arguments, which no shell interprets. A program without
-  // a slash is looked for in the PATH of this program. Pass secrets in
-  // `environment`, not here, because other users of the computer can see a
+  // The program and its arguments, which no shell interprets. If argv[0] has no
+  // slash, the program is looked for in the PATH of this program. Pass secrets
+  // in `environment`, not here, because other users of the computer can see a
   // program's arguments.
   std::vector<std::string> argv;
   // Environment variables that are set for the program. If the program inherits
-  // a variable of the same name, this value replaces the inherited one.
+  // a variable of the same name, this value replaces the inherited value.
   std::vector<std::pair<std::string, std::string>> environment;
   // Whether the program also gets the environment variables of this program, as
   // they are when the source is created.
@@ -43,9 +44,9 @@ struct Command {
   std::string working_directory;
 
   // How long the program may run before it gets SIGTERM; positive. If
-  // `FetchContext::timeout` is shorter, it is used instead. By default, this
-  // time and `grace` together are shorter than the policy's `attempt_timeout`,
-  // so that the attempt ends with the error of this source.
+  // `FetchContext::timeout` is shorter, that timeout is used instead. By
+  // default, this time and `grace` together are shorter than the policy's
+  // `attempt_timeout`, so that the attempt ends with the error of this source.
   absl::Duration timeout = absl::Seconds(25);
   // The longest time between SIGTERM and SIGKILL for the program's process
   // group. Also the longest time that another process may have the program's
@@ -61,10 +62,10 @@ struct Command {
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
   // Whether errors quote the beginning of what the program writes to stderr:
   // one printable line of at most 500 bytes. Two kinds of text are cut out of
-  // it if they have at least 4 bytes: the whole of what the program has printed
-  // to stdout, and each value in `environment`. If false, the program's stderr
-  // is /dev/null. False by default, because many programs write secrets to
-  // stderr when they fail.
+  // the quotation if they have at least 4 bytes: the whole of what the program
+  // has printed to stdout, and each value in `environment`. If false, the
+  // program's stderr is /dev/null. False by default, because many programs
+  // write secrets to stderr when they fail.
   bool show_stderr = false;
   // A function that removes further secrets from the quotation, or null. It
   // gets what the program has written to stderr, perhaps only the beginning,
@@ -82,9 +83,10 @@ class CommandRunner {
   static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
 
   // Runs the command once, and blocks until the run has ended (see "How a run
-  // ends" at CommandSource). Does not run it if the attempt is cancelled or has
-  // no time left. Puts what the program prints into `output`, which must be
-  // empty. If the returned status is OK, `output` is not empty afterwards.
+  // ends" at CommandSource). Returns an error at once if the attempt is
+  // cancelled or has no time left. Puts what the program prints into `output`,
+  // which must be empty. If the returned status is OK, `output` is not empty
+  // afterwards.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
   // Returns an error whose message names the program, followed by `what`.
@@ -134,26 +136,26 @@ class CommandRunner {
 //     the program's output open, the source waits until the output is closed.
 //     If the output is still open `Command::grace` after the exit, the group
 //     gets SIGKILL. This does not make the run fail.
-//   - If the program exits by itself and nobody has its output open, the source
-//     neither waits for nor ends the processes that the program has started.
+//   - If the program exits by itself and nobody has its output open, the run
+//     has ended. The processes that the program has started get no signal.
 //
 // A process that has moved to another group gets no signal.
 //
-// Errors (which contain nothing of the program's output, arguments and
-// environment, unless `show_stderr` or `show_parser_message` is set):
+// Errors, which contain nothing of the program's output, arguments and
+// environment, unless `show_stderr` or `show_parser_message` is set:
 //
 //   UNAVAILABLE          transient: the program exited with a status other than
 //                        0 (see `code_of_exit`), was ended by a signal or
 //                        printed nothing, or the system could not start it now.
 //   DEADLINE_EXCEEDED    transient: the program did not end in time, or no time
 //                        was left to start it.
-//   NOT_FOUND            permanent: there is no such program, or no such
-//                        interpreter for it.
-//   PERMISSION_DENIED    permanent: this program may not run it, or may not
-//                        enter the working directory.
+//   NOT_FOUND            permanent: the program, or the interpreter that it
+//                        needs, does not exist.
+//   PERMISSION_DENIED    permanent: this program may not run the program, or
+//                        may not enter the working directory.
 //   FAILED_PRECONDITION  permanent: the program printed too much; its file is
-//                        not a program, the working directory is no directory,
-//                        or a path or the arguments are not valid; or the exit
+//                        not a program; the working directory is no directory;
+//                        a path or the arguments are not valid; or the exit
 //                        status was lost, because this program ignores SIGCHLD
 //                        or waits for all of its children.
 //   CANCELLED            the attempt was cancelled; nobody waits for it.

@@ -63,7 +63,7 @@ class Fifo {
 
   void AwaitLine() { Await(POLLIN, "a process of the command to write"); }
   // Waits until all processes that had opened the FIFO for writing have closed
-  // it. At least one process must have opened it.
+  // it. Requires: at least one process has opened it.
   void AwaitClosed() { Await(POLLHUP, "the processes of the command to end"); }
 
  private:
@@ -115,7 +115,7 @@ class CommandSourceTest : public testing::Test {
     EXPECT_THAT(result.status().ToString(), Not(HasSubstr(kPlanted)));
   }
 
-  // Runs a command, cancels the call once the command has written to `ready`,
+  // Runs a command, cancels the call when the command has written to `ready`,
   // and returns the result of the call.
   static Result RunAndCancel(const Source::Options& options, Fifo& ready) {
     AskOptions ask;
@@ -462,7 +462,7 @@ TEST_F(CommandSourceTest, ALostExitStatusIsNotTakenForSuccess) {
 }
 
 // Eight threads run commands while the test's own thread forks. No call may
-// wait for, or be disturbed by, a process of another call or of the fork.
+// fail, or wait for a process of another call or of the fork.
 TEST_F(CommandSourceTest, ManyThreadsRunCommands) {
   Source::Options options = Shell("echo $$");
   options.command.grace = absl::Seconds(30);

@@ -31,8 +31,7 @@ absl::Status ValidateTokenFile(const std::string& path, size_t max_bytes);
 // Returns OK, or INVALID_ARGUMENT if `reread_after` is not positive.
 absl::Status ValidateRereadAfter(absl::Duration reread_after);
 
-// Returns an error of `code` whose message names the file's path, followed by
-// `what`.
+// Returns an error whose message names the file's path, followed by `what`.
 absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
                             absl::string_view what);
 // Returns the error for a system call on the file that failed with
@@ -62,7 +61,7 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //   auto token = refreshable::Refreshable<refreshable::Secret>::Create(
 //       *source, {&executor});
 //
-// How to replace the file: write another file and rename it onto this one, or
+// How to replace the file: write another file and rename it to `path`, or
 // replace a symbolic link in the path (Kubernetes replaces `..data`). A reading
 // then gets all of the old token or all of the new token.
 //
@@ -71,7 +70,7 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 // reading, if the file is empty, or if the parser refuses the bytes.
 //
 // How often the file is read: in each attempt of a refresh. By default a token
-// expires after two minutes and is stale after about one minute, so the file is
+// expires after two minutes and is stale after about one minute. So the file is
 // read about once a minute while its token is in use. To choose these two
 // times, set `lifetime` and `reread_after`. A rejection
 // (`ReadOptions::rejected`) starts an attempt sooner.
@@ -103,9 +102,8 @@ class FileSource final : public TokenSource<Token> {
     // How long after the start of the attempt the token becomes stale; the file
     // is then read again if the token is in use. Positive. If `parse` gives a
     // hint of its own (`Expiry::WithRefreshIn`), this option has no effect.
-    // Otherwise, if this option is finite, it becomes the hint, with the limits
-    // that a hint has. If it is infinite, the stale window of the policy
-    // decides.
+    // Otherwise a finite value becomes the hint, with the limits that a hint
+    // has. If the value is infinite, the stale window of the policy decides.
     absl::Duration reread_after = absl::InfiniteDuration();
     // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;

@@ -72,7 +72,7 @@ class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
     return Credential<std::string>(parts[0],
                                    Expiry::At(absl::FromUnixSeconds(seconds)));
   }
-  // Replaces the file with one that has another token.
+  // Replaces the file with a file that has another token.
   void Write() {
     const int n = ++last_;
     const std::string next = folder_.path(absl::StrCat("next", n));

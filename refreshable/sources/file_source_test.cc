@@ -133,8 +133,8 @@ TEST_F(FileSourceTest, EveryUnusableFileHasAClearError) {
   options.path = folder_.path("a\nb");
   ExpectFailure(Read(options), transient, "a\\nb");
 
-  // The error for a file that may not be read is tested without a file: a test
-  // that runs as root may read every file.
+  // The error for a file that the test has no permission to read is tested
+  // without a file: a test that runs as root may read every file.
   const absl::Status denied = internal::TokenFileSystemError(EACCES, path_);
   EXPECT_EQ(denied.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(denied.message(), HasSubstr("ermission denied"));

@@ -52,7 +52,7 @@ inline void WriteFile(const std::string& path, absl::string_view content) {
   ASSERT_TRUE(file.flush()) << path;
 }
 
-// The parts of `Ask`'s FetchContext that a test can choose.
+// The parts of a FetchContext that a test can choose.
 struct AskOptions {
   Generation rejected;
   absl::Duration timeout = absl::InfiniteDuration();

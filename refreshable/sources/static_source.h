@@ -29,8 +29,8 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 
 }  // namespace internal
 
-// A source that has one token, which never expires. It answers calls with
-// copies of the token.
+// A source that has one token, which never expires. Its answers are copies of
+// the token.
 //
 //   auto source = refreshable::StaticSource<refreshable::Secret>::Create(
 //       refreshable::Secret(api_key));
@@ -38,7 +38,7 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //   auto token = refreshable::Refreshable<refreshable::Secret>::Create(
 //       *source, {&executor});
 //
-// If a server rejects the token, the source has no other token. So once the
+// If a server rejects the token, the source has no other token. So after the
 // source has given its token, a call whose `FetchContext::rejected` is not 0
 // fails with UNAUTHENTICATED, which is permanent. A read that rejects the token
 // (`ReadOptions::rejected`) then fails; other reads still get the token. If
@@ -55,8 +55,7 @@ class StaticSource final : public TokenSource<Token> {
 
  public:
   // Returns a source of `token`. If Token has a method `empty()` and the token
-  // is empty, fails with INVALID_ARGUMENT. A token is empty, for example, if a
-  // program takes it from an environment variable that is not set.
+  // is empty, fails with INVALID_ARGUMENT.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Token token) {
     if constexpr (internal::HasEmpty<Token>::value) {

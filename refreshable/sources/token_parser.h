@@ -33,10 +33,10 @@ namespace refreshable {
 // not parse, and that may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
-// std::string or Secret. It makes a token without an expiry of all bytes except
-// line ends at the end. It refuses an empty token, and a token that contains a
-// control character (a line break, say), because programs put tokens into HTTP
-// headers.
+// std::string or Secret. It makes a token of all bytes except the line ends at
+// their end. The token has no expiry. The default parser refuses an empty
+// token. It also refuses a token that contains a control character, such as a
+// line break, because programs put tokens into HTTP headers.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
@@ -59,7 +59,7 @@ absl::Status ParserFailure(const absl::Status& status, bool show);
 bool IsNever(const Expiry& expiry);
 
 // Returns OK, or INVALID_ARGUMENT if `lifetime` is not positive. The message
-// begins with `source`, the name of the kind of source that has this option.
+// begins with `source`, the name of the class of the source.
 absl::Status ValidateLifetime(absl::string_view source,
                               absl::Duration lifetime);
 

@@ -175,8 +175,7 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
   // The next CallWithTokenAsync has a timeout of 2 s, and the server answers it
-  // with 401 after 3 s. A refresh is started all the same, but the call is not
-  // replayed.
+  // with 401 after 3 s. A refresh is started, but the call is not replayed.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
   EXPECT_EQ(Outcome(2), "no to t2");
