@@ -180,11 +180,11 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs the queued attempt, if there is one. That attempt may be another attempt
-// than `id`: the machine gives up an attempt that the executor does not start
-// in time, and may then queue another attempt. If each task ran only the
-// attempt that it was made for, an executor that is always late would never run
-// an attempt.
+// Runs the queued attempt, if there is one. It may be another attempt than
+// `id`: the machine gives up an attempt that the executor does not start in
+// time, and may then queue another attempt. If each task ran only the attempt
+// that it was made for, an executor that is always late would never run an
+// attempt.
 void Shell::RunAttempt(AttemptId id) noexcept {
   // The thread is marked before OnInput sends events to the observer, because a
   // read in the observer must not wait for this attempt.

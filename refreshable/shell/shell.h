@@ -88,7 +88,7 @@ struct ShellConfig {
 // and resetting the flag. If memory runs out there, the program ends (clause
 // E8). So each method that may allocate memory there is noexcept, or is called
 // only by noexcept methods. User code is called only when the state is not half
-// changed, or where the exceptions of that code are caught.
+// changed, or where exceptions are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -124,9 +124,9 @@ class Shell : protected ForkAware {
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
-  // Does what clause E1 requires of the destructor, except that
-  // `TypedShell::Close` drops the source, perhaps by a task of the executor.
-  // After that, only a thread that is inside Drive uses the executor.
+  // Does what clause E1 requires of the destructor, but does not drop the
+  // source; `TypedShell::Close` drops it. After that, only a thread that is
+  // inside Drive uses the executor.
   void Close() noexcept;
 
  protected:

@@ -91,7 +91,7 @@ struct Shell::Trouble {
 };
 
 struct Shell::Active {
-  // Returns whether nothing is recorded here, so that the object may be freed.
+  // Returns whether nothing is recorded here. The object may then be freed.
   bool unused() const {
     return in_executor.empty() && visit.empty() && blocked.empty() &&
            async.unused() && calls.empty() && in_attempt.empty() &&
@@ -111,11 +111,11 @@ struct Shell::Active {
   AsyncReads async;
   // The read of the leader; null if there is no leader. The leader is the one
   // blocked thread that looks at the clock every second, for all blocked
-  // threads. It does not drive the executor.
+  // threads. A thread that drives the executor is never the leader.
   const BlockedRead* leader = nullptr;
   // The deadlines of async reads, each with the id of its read. An async read
   // that has a deadline is in this set until it is settled. A settled read may
-  // stay in the set until the executor is given its DeliverTask.
+  // stay in the set until the executor is given the read's DeliverTask.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
   // The ids of the parked async reads. A read is *parked* if the executor
   // refused or dropped its DeliverTask inside the read's own ReadAsync. The
@@ -133,8 +133,8 @@ struct Shell::Active {
   // The threads inside a method of the executor that the Shell has called.
   // Calls in Drive and Close do not count.
   ThreadIds in_executor;
-  // One more thread inside a method of the executor. This thread gives the
-  // executor the DeliverTask of a read that was served at once.
+  // One more thread inside a method of the executor: a thread that gives it the
+  // DeliverTask of a read that was served at once.
   Visit visit;
   // Wakes Close, which waits until no other thread is inside a method of the
   // executor. Null while Close does not wait.
@@ -158,8 +158,8 @@ inline bool HasThisThread(const ThreadIds& threads) {
 inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
 // Holds the lock while it exists. The first Section in the child of a fork()
-// calls ForgetParent. Code that is correct even before that call may use a
-// ForkMutexLock instead.
+// calls ForgetParent. Code that is correct even if ForgetParent has not been
+// called may use a ForkMutexLock instead.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)

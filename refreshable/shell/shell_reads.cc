@@ -258,10 +258,10 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
-// Settles the async reads whose deadline is `until` or earlier. Their outcome
-// is `outcome`. Exception: a read that is settled already keeps its outcome.
-// Such a read waits only for a slow hook or observer. If its deadline has
-// passed, it is dispatched at once.
+// Settles the async reads whose deadline is `until` or earlier, with the
+// outcome `outcome`. Exception: a read that is settled already keeps its
+// outcome. Such a read waits only for a slow hook or observer. If its deadline
+// has passed, it is dispatched at once.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;

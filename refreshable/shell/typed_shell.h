@@ -191,8 +191,8 @@ class TypedShell final : public Shell {
     Succeed(id, result->expiry, same_as, std::move(token));
   }
 
-  // Compares `token` with the last token, which LastToken returns. If the two
-  // are equal, returns the generation of the last token; otherwise nullopt.
+  // Returns the generation of the last token (see LastToken) if `token` equals
+  // the last token; otherwise nullopt.
   std::optional<Generation> SameAsLast(const Token& token) {
     const InAttempt in_attempt(this);
     const Snapshot last = LastToken();

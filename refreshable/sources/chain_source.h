@@ -98,8 +98,8 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 //   3. not permanent by `ClassifyHttpFailure`. If there is none:
 //   4. any error.
 //
-// If there are several such errors, the chain chooses the error of the member
-// that was asked first.
+// If there are several, it chooses the error of the member that was asked
+// first.
 //
 // So `ClassifyFailure` returns kPermanent for the chain's error only if it
 // returns kPermanent for the errors of all members. The same holds for

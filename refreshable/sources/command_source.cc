@@ -154,8 +154,8 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
   // If stderr was longer than kMaxStderrBytes, the cut at that length may have
-  // split a secret. The first part of that secret was not found above. So as
-  // many bytes are dropped as the longest secret has.
+  // split a secret, whose first part was not found above. So drops as many
+  // bytes as the longest secret has.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {
