@@ -128,7 +128,6 @@ struct Shell::Active {
   std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls;
   // The threads inside an attempt (see InAttempt).
   ThreadIds in_attempt;
-  // The threads inside the task of a timer.
   ThreadIds in_timer;
   // The threads inside a method of the executor that the Shell has called.
   // Calls in Drive and Close do not count.

@@ -35,8 +35,7 @@ class Shell::TimerTask {
   uint64_t serial_;
 };
 
-// Returns when the timer must fire. One timer serves the machine, the deadlines
-// of async reads, and parked reads (see `Active::parked`).
+// Returns when the timer must fire.
 BootTime Shell::WakeAt(const Instant& now) const {
   BootTime at = machine_.wake_at(now);
   if (AnyDeadline()) at = std::min(at, active_->deadlines.begin()->first);

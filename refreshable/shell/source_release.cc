@@ -12,7 +12,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-thread_local int done_depth = 0;  // How many InDone objects this thread has.
+thread_local int done_depth = 0;
 
 // Drops the source on a new thread. If that thread cannot be started, the
 // source is leaked, because its destructor must not run on the calling thread.

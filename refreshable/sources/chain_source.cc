@@ -13,7 +13,6 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How many InAnswer objects of this thread exist.
 thread_local int answer_depth = 0;
 
 // Returns the rank of a failure, 0 to 3. A chain fails with the error whose
