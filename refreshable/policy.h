@@ -35,8 +35,8 @@ enum class OnExhausted {
 
 // How failed attempts are spaced and counted. The wait after the n-th failure
 // in a row is min(initial_backoff * multiplier^(n-1), max_backoff), counted
-// from the start of the last attempt. This is the *computed wait*. A wait that
-// the server asks for (`SetRetryAfter`) replaces the computed wait; see
+// from the start of the last attempt. This is the *backoff*. A wait that the
+// server asks for (`SetRetryAfter`) replaces the backoff; see
 // `max_retry_after`.
 struct RetryPolicy {
   // > 0 and finite.
@@ -53,17 +53,17 @@ struct RetryPolicy {
   // Refreshing is exhausted after this many failures in a row, as soon as no
   // usable token is left. Failures are counted across refreshes. A failure is
   // not counted here if the server asked for a wait that ends before the
-  // computed wait ends. Must be greater than `max_retries`.
+  // backoff ends. Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // The time that must pass between the starts of two attempts while refreshing
   // is exhausted under kSelfHeal. `RefreshPolicy::max_abandoned_calls` uses
   // this time too. > 0 and finite. For kSelfHeal it must be at least the
-  // longest computed wait: `max_backoff`, or `initial_backoff` if `multiplier`
+  // longest backoff: `max_backoff`, or `initial_backoff` if `multiplier`
   // is 1.
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait that a server may ask for (Retry-After). If a server asks
-  // for more, the wait is `max_retry_after` or the computed wait, whichever is
+  // for more, the wait is `max_retry_after` or the backoff, whichever is
   // longer. Finite; >= 0.
   absl::Duration max_retry_after = absl::Minutes(5);
 };
@@ -126,7 +126,7 @@ struct RefreshPolicy {
   // `Install` published is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
   // The longest wait between two attempts that rejecting reads
-  // (`ReadOptions::rejected`) start. These waits grow like the computed waits
+  // (`ReadOptions::rejected`) start. These waits grow like the backoffs
   // of RetryPolicy. If unset, this is `retry.max_backoff`. Finite and at least
   // `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;

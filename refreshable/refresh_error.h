@@ -70,9 +70,9 @@ bool IsReadTimeout(const absl::Status& status);
 
 // Attaches to `status`, the status of a failed attempt, the wait that the
 // server asked for (Retry-After, RFC 9110, section 10.2.3). This wait replaces
-// the computed wait (`RetryPolicy`), even if the computed wait is longer. But a
+// the backoff (`RetryPolicy`), even if the backoff is longer. But a
 // wait above `RetryPolicy::max_retry_after` is cut to that limit, and does not
-// shorten the computed wait. Negative durations are stored as zero, and zero
+// shorten the backoff. Negative durations are stored as zero, and zero
 // has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 

@@ -359,7 +359,7 @@ class World {
   bool flight_told_ = false;
   bool lost_task_ = false;   // A task was lost, or may have been refused.
   bool lost_timer_ = false;  // A timer was lost, or may have been refused.
-  // The origins of the queued tasks, by the id of the task.
+  // For each queued task, by its id: which step queued it (see `Origin`).
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
   // The reads that may have joined the refresh in flight. These reads determine

@@ -209,10 +209,10 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   old.resize(1);
   int64_t before = Counts().scans;
   // The holds `a` and `b` of the new node take every free slot of the ring in
-  // turn. The first release from a slot that announced the old node before
-  // makes a scan. That release must not leave the scan to the other hold of the
-  // new node, because the new node was not replaced. After that scan, only the
-  // release of `old[0]` needs another scan.
+  // turn. The first release from a slot that announced the old node before must
+  // make a scan, although the new node has another hold: a release leaves the
+  // scan to another hold only if the node was replaced. After that scan, only
+  // the release of `old[0]` needs another scan.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {

@@ -158,7 +158,7 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
     d.At(c.next).Wake();
     d.Start();
     // The answer of the second attempt asks for no wait, so it is followed by
-    // the computed wait of 4 s.
+    // the backoff of 4 s.
     d.Fail(busy);
     EXPECT_EQ(d.wake_at(), c.next + S(4));
   }
@@ -173,7 +173,7 @@ TEST(RefreshMachineFailureTest, B2AThrottledHour) {
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(1000)),
             Then({0}, 300, 3600));
   // The fifth and later failures do not count towards exhaustion, because the
-  // 20 s that the server asks for are less than the computed wait.
+  // 20 s that the server asks for are less than the backoff.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(20)),
             Then({0}, 20, 3600));
 }

@@ -209,7 +209,7 @@ struct ReferenceModel {
   Ms last_end = kLongAgo;
   Ms backoff_until = kLongAgo;
   // B2: the end of the wait that a server asked for. It replaces the end of the
-  // computed wait (`backoff_until`). nullopt if there is no such wait.
+  // backoff (`backoff_until`). nullopt if there is no such wait.
   std::optional<Ms> asked_until;
   Ms cooldown_until = kLongAgo;
   Ms lost_until = kLongAgo;  // E2: until then no timer starts a flight.

@@ -643,8 +643,9 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // If the token can still be served, the rejecting reads that wait fail if the
-  // attempt was told of the rejection, and read again if it was not (A8).
+  // A8: what happens to waiting rejecting reads if the token can still be
+  // served. If the attempt was told of the rejection, they fail. Otherwise they
+  // read again.
   if (flight_->rejecting_read_waits && servable(now)) {
     out.rejecting_waiters = flight_->told_rejected != Generation()
                                 ? Decisions::Waiters::kFail

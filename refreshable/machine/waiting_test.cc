@@ -106,7 +106,7 @@ TEST(RefreshMachineWaitingTest, B2OnlyAWaitThatReallyIsShorterIsExcused) {
   RefreshPolicy policy = ExactPolicy();
   policy.min_interval = S(5);
   policy.retry.multiplier = 1;
-  // The computed wait is 2 s and the server asks for 1 s. Both are shorter than
+  // The backoff is 2 s and the server asks for 1 s. Both are shorter than
   // the minimum interval, so the server shortens nothing.
   MachineDriver d(policy);
   for (int i = 0; i < 7; ++i) {
@@ -127,7 +127,7 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
     d.Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + S(32));
     // The next answer comes 55 s after the start of its attempt, when 5 s of
-    // the computed wait (60 s) are left.
+    // the backoff (60 s) are left.
     d.At(d.next_start()).ReadAndStart();
     d.At(d.t + S(55)).Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + std::max(cap, S(5)));

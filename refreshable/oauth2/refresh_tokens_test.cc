@@ -375,8 +375,8 @@ TEST_F(LateAnswerTest, TheNextAttemptPresentsWhenTheTransportGivesUp) {
   executor_.RunUntilIdle();
   executor_.AdvanceBy(absl::Seconds(59));
   EXPECT_EQ(sent(), 1u);
-  // The timeout of 30 s and `late_answer` have passed.
   executor_.AdvanceBy(absl::Seconds(2));
+  // The timeout (30 s) has passed, and then `late_answer` (30 s).
   EXPECT_EQ(sent(), 2u);
   EXPECT_EQ(Presented(1), "r0");  // The same token, for the second time.
   transport_->End(1, Rotated(1));

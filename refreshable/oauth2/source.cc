@@ -231,9 +231,9 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
                    });
   }
 
-  // Called when the source is destroyed. Attempts that have not begun to send
-  // their requests do not send them: attempts that wait for a turn end now, and
-  // attempts that wait for a supplier end when the supplier has answered.
+  // Called when the source is destroyed. An attempt that has not begun to send
+  // its request does not send it. If it waits for a turn, it fails now. If it
+  // waits for a supplier, it fails when the supplier has answered.
   void Close() {
     lender_.Close();
     if (tokens_ != nullptr) tokens_->Sweep();
