@@ -12,14 +12,14 @@
 //   run the library's fork handlers
 // - the parent's first read of each instance after the fork (a read does not
 //   write to the instance)
-// - the parent's first call on each instance after the fork that takes the
-//   instance's lock
+// - after these reads, the parent's first call of `stats()` on each instance;
+//   this call takes the instance's lock
 //
 // The child lives until all these times have been measured. While the child
 // lives, the parent's first write to a page copies the page. These copies are
-// part of what instances cost. The floor is the same measurement with the bare
-// system call instead of fork(). The system call runs no handlers. Each figure
-// is a median.
+// part of what instances cost. Beside each time stands a floor: the same time,
+// measured with the bare system call instead of fork(). The system call runs no
+// handlers. Each figure is a median.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>

@@ -41,9 +41,9 @@ enum class TimerId : uint64_t {
 // destructors of these tasks may call `Cancel`, `InExecutorThread` and
 // `clock()`.
 //
-// Lifetime: the executor must outlive everything that holds a pointer to it. A
-// Refreshable that finds that its executor no longer exists ends the program
-// with a message.
+// Lifetime: the executor must outlive everything that holds a pointer to it. If
+// a Refreshable finds its executor destroyed, it ends the program with a
+// message.
 class Executor {
  public:
   using Task = absl::AnyInvocable<void() &&>;

@@ -70,7 +70,7 @@ void FireAndWait(Executor& executor) {
 }
 
 // Regression test: blocking tasks used to share the executor's four workers
-// with all other tasks. A few sources that hung then held up everything.
+// with all other tasks. So a few hanging sources held up everything.
 TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
   for (const int blocked : {4, 32, 300}) {
     SCOPED_TRACE(blocked);
@@ -121,8 +121,8 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // Each thread that has touched its `farewell` decrements `ended` when it
-  // ends.
+  // A Farewell is a thread-local object. Its destructor runs when its thread
+  // ends, and decrements `ended`.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;

@@ -25,10 +25,10 @@ namespace refreshable {
 // `OnEvent` throws are ignored.
 //
 // `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. If
-// a `Get` waits, no event is delivered until it returns. But if `OnEvent`
-// runs inside an attempt or a timer, a `Get` that would have to wait fails with
-// FAILED_PRECONDITION. (On a ManualExecutor, a `Get` inside a timer waits.) Do
-// not wait for another Refreshable in `OnEvent`.
+// a `Get` in `OnEvent` waits, no event is delivered until that `Get` returns.
+// If `OnEvent` runs inside an attempt or a timer, a `Get` that would have to
+// wait fails with FAILED_PRECONDITION instead. (On a ManualExecutor, a `Get`
+// inside a timer waits.) Do not wait for another Refreshable in `OnEvent`.
 //
 // No call of `OnEvent` begins after the Refreshable's destructor has returned.
 // Exception: a call that another thread was already about to make.

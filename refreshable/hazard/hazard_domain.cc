@@ -138,9 +138,10 @@ bool IsFree(const HazardSlot& slot) {
   return IsZeroAcquire(slot.node);
 }
 
-// Moves the thread to a free slot of its ring, and returns true. Adds slots if
-// the lap finds more than half of the ring in use. Returns false if all slots
-// are in use and there is no memory for more.
+// Moves the thread to a free slot of its ring, and returns true. Visits the
+// slots in laps: a lap visits each slot of the ring once. Adds slots if a lap
+// finds more than half of the ring in use. Returns false if all slots are in
+// use and there is no memory for more.
 bool MoveToFreeSlot(SlotRing& ring) {
   for (uint32_t i = 0; i < ring.size; ++i) {
     if (ring.ahead == 0) {
@@ -207,9 +208,10 @@ class Domain final : public HazardDomain {
   }
 
   // Registers the domain's handlers of fork(). Called by a static initializer,
-  // or at the first use of the domain if that is earlier. If the handlers were
-  // always registered at the first use, a fork() that another thread had just
-  // begun could copy a scan in progress, which would never end in the child.
+  // or at the first use of the domain if that is earlier. If they were
+  // registered only at the first use, another thread might be inside fork() at
+  // that moment. Its fork() would run no handlers and could copy a scan in
+  // progress. In the child, the scan would never end.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -277,9 +279,10 @@ class Domain final : public HazardDomain {
     }
 #endif
     // (M2) A reader sets this flag before it claims a shared slot. That store,
-    // the claim and the load below are sequentially consistent. So if a scan
-    // sees the flag unset, each reader that announces one of the scan's nodes
-    // in a shared slot will find the cell changed.
+    // the claim and the load below are sequentially consistent. If a scan sees
+    // the flag unset, readers may still announce the scan's nodes in shared
+    // slots later. But each such reader will find the cell changed, and will
+    // not use the node.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -301,11 +304,11 @@ class Domain final : public HazardDomain {
   // Raised by one when a scan begins to take the nodes in `incoming_`, and by
   // one when it has taken them. So this is odd while a scan is taking nodes.
   std::atomic<uint64_t> takings_{0};
-  // (M5) The number of nodes that were retired after the first scan of a call
-  // of TryToScan last took the nodes in `incoming_`. While such a scan takes
-  // the nodes, this is at least kMostHandedOver. A thread that retires a node
-  // and finds at least kMostHandedOver here must wait until a scan has taken
-  // the node.
+  // (M5) The number of nodes that were retired since this was last reset to 0.
+  // The first scan of each call of TryToScan resets it, after taking the nodes
+  // in `incoming_`. While such a scan takes the nodes, this is at least
+  // kMostHandedOver. A thread that retires a node and finds at least
+  // kMostHandedOver here must wait until a scan has taken the node.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.
@@ -315,7 +318,7 @@ class Domain final : public HazardDomain {
   int64_t barriers_ = 0;   // The number of heavy barriers.
   // Set while a thread scans or forks.
   std::atomic<bool> scanning_{false};
-  // (M5) Set if a scan is needed that perhaps has not begun yet. The scanning
+  // (M5) Set if a scan is needed and perhaps has not begun yet. The scanning
   // thread checks this flag after its scan. So a thread that needs a scan while
   // another thread is scanning sets this flag and does not wait.
   std::atomic<bool> pending_{false};
@@ -379,9 +382,9 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
 
 // (M7) Returns true if no other thread owns a record. Then this thread sees all
 // that other threads have announced, and no later read of a node that this
-// thread has taken from `incoming_` can succeed. So the scan needs no heavy
-// barrier to free each such node that no slot announces. Always returns false
-// in symmetric mode, and while a test replaces the barrier.
+// thread has taken from `incoming_` can succeed. If no slot announces such a
+// node, the scan may free the node without a heavy barrier. Always returns
+// false in symmetric mode, and while a test replaces the barrier.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -445,11 +448,11 @@ void Domain::BeforeFork() {
   }
 }
 
-// Ends a fork, in the parent or in the child. While no scan could start,
-// threads may have left work to the next scan. So all slots are marked as
-// waited for, and the thread that next clears a slot scans. The thread that
-// forks does not scan here, because a scan would run destructors inside fork(),
-// under the locks of other handlers.
+// Ends a fork, in the parent or in the child. During the fork no scan could
+// start, and threads may have left work to the next scan. So this marks all
+// slots as waited for. The next thread that clears a slot then makes a scan.
+// The thread that forks makes no scan here, because a scan would run
+// destructors inside fork(), under the locks of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -678,9 +681,9 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
 }
 
 // Takes all nodes out of `incoming_` and returns them. `first` says whether
-// this is the first scan of a call of TryToScan. (M5) If it is, no thread can
-// leave a node to this thread while the nodes are being taken, and the count
-// `handed_over_` then starts again from 0.
+// this is the first scan of a call of TryToScan. (M5) In a first scan, no
+// thread can leave a node to this thread while the nodes are being taken.
+// Afterwards `handed_over_` is 0.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -780,8 +783,9 @@ const HazardNode* Domain::Scan(bool also_incoming) {
 // If another thread is scanning or a fork() is in progress, does nothing.
 // Otherwise scans, and scans again as long as another thread has set `pending_`
 // meanwhile. Then calls Unref of the nodes that the scans returned. (M5) Other
-// threads leave at most kMostHandedOver nodes to this thread. It may be a
-// reader, which must not work for publishers without end.
+// threads leave at most kMostHandedOver nodes to this thread. The reason is
+// that this thread may be a reader, and publishers must not keep a reader busy
+// forever.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -799,9 +803,9 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) Because threads wait here, at most kMostHandedOver nodes, plus one for
-// each waiting thread, have not been taken by a scan. (During a fork() there
-// may be more.)
+// (M5) Threads wait here so that scans leave few retired nodes untaken: at most
+// kMostHandedOver, plus one for each waiting thread. (During a fork() there may
+// be more.)
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);

@@ -28,7 +28,7 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
   return d;
 }
 
-// ---- A7: what a read that rejects a generation is served ----
+// ---- A7: what a rejecting read gets ----
 
 TEST(RefreshMachineRejectingReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   MachineDriver d = Held();
@@ -50,7 +50,7 @@ TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
   d.At(S(3600)).ReadAndStart();
   d.Fail();
   EXPECT_EQ(d.Read(), Answer::kServe);
-  // B1 does not permit an attempt yet.
+  // The backoff (B1) ends at 3602 s.
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(3602));
   EXPECT_EQ(d.At(S(3602)).ReadRejecting(), Answer::kWait);
@@ -62,7 +62,7 @@ TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
 }
 
-// ---- A8: joining ----
+// ---- A8: joining an attempt ----
 
 // Returns a driver with a stale token whose refresh is queued. No read has
 // rejected the token.
@@ -80,7 +80,8 @@ TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   const auto start = d.Start();
   EXPECT_EQ(start->reason, RefreshReason::kRejected);
   EXPECT_EQ(start->rejected, Generation(1));
-  // The flight stays in the background, and its failure counts.
+  // The rejecting read has only joined a background refresh, so a failure is
+  // counted.
   d.Fail(absl::PermissionDeniedError("no"));
   EXPECT_EQ(d.machine.failures(), 1);
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
@@ -147,7 +148,7 @@ TEST(RefreshMachineRejectingReadTest, A9WhatTheServerAskedForBindsIt) {
 }
 
 TEST(RefreshMachineRejectingReadTest, A9TheMinimumIntervalAppliesToAll) {
-  MachineDriver d = Held();  // The attempt started at 0 s.
+  MachineDriver d = Held();  // The token's attempt started at 0 s.
   MachineDriver installed = d;
   EXPECT_EQ(d.At(S(1) - Tick()).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(1));
@@ -272,7 +273,7 @@ TEST(RefreshMachineRejectingReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(d.told_next(), S(2404));
   EXPECT_EQ(d.machine.generation(), Generation(1));
-  EXPECT_EQ(d.machine.failures(), 0);  // The source has answered (B6).
+  EXPECT_EQ(d.machine.failures(), 0);  // An answer resets it (B6).
   EXPECT_EQ(d.freshness(), Freshness::kStale);
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
 }
@@ -319,7 +320,7 @@ TEST(RefreshMachineRejectingReadTest, A11ALateAnswerCountsToo) {
   EXPECT_FALSE(d.machine.refreshing());
 }
 
-// ---- A12: a report ----
+// ---- A12: reporting a rejection without a read ----
 
 TEST(RefreshMachineRejectingReadTest, A12AReportStartsNothing) {
   MachineDriver d = Held();

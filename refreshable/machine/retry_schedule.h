@@ -38,9 +38,9 @@ class RetrySchedule {
   // the infinite past if there was none.
   BootTime OnStart(BootTime now);
 
-  // Called when the attempt that started last has failed with `cause` and the
-  // failure counts. `retry_after` is the wait that the server asked for;
-  // nullopt if it asked for none.
+  // Called when the attempt that started last has failed with `cause`. Must be
+  // called only if the failure is to be counted. `retry_after` is the wait that
+  // the server asked for; nullopt if it asked for none.
   void OnFailure(const RefreshPolicy& policy, BootTime now,
                  const absl::Status& cause,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);

@@ -20,8 +20,8 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // Makes reads take the slow path until an input sets these times again. The
-  // Section of that input, or an earlier Section, calls ForgetParent.
+  // Makes reads take the lock until an input sets these times again. The first
+  // Section (an object that holds the lock) in the child calls ForgetParent.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }
@@ -29,10 +29,11 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // Leaks the Active. The callbacks and superseded tokens in it belong to the
-  // parent, and their destructors are user code, which must not run here. The
-  // Wakeups in it must not be destroyed, because threads of the parent may have
-  // been waiting on them at the fork().
+  // Leaks the parent's Active, the record of what is in progress. The callbacks
+  // and superseded tokens in it belong to the parent. Their destructors are
+  // user code, which must not run here. The Wakeups in it must not be
+  // destroyed, because threads of the parent may have been waiting on them at
+  // the fork().
   Active* const parents = active_.release();
   // If the source itself forked, its call goes on in this process too.
   if (parents != nullptr && !parents->calls.empty()) {

@@ -83,7 +83,8 @@ void Shell::SyncTimer(bool retry) noexcept {
       }
       mutex_.Lock();
       timer_ = timer;
-      // The lost timer is armed again: reads need not always ask the machine.
+      // While the timer was lost, each read had to ask the machine. Now it is
+      // armed again, so reads need not ask before the check time.
       if (lost && !timer_lost_ && !closed_) cell_.SetCheckAt(CheckAt(Now()));
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));

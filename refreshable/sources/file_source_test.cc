@@ -310,8 +310,8 @@ TYPED_TEST(RotationTest, EightThreadsNeverReadATornToken) {
   EXPECT_EQ(Ask(*source)->token, BigToken(kTokens));
 }
 
-// With the default options and without jitter, a file whose token is in use is
-// read once a minute.
+// With the default options and without jitter, the file is read once a minute
+// as long as its token is used.
 TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   ManualExecutor executor;
   Source::Options options;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenParser: makes a credential of the bytes of a file or of what a command
-// printed.
+// TokenParser: makes a credential from the content of a file or the output of a
+// command.
 
 #ifndef REFRESHABLE_SOURCES_TOKEN_PARSER_H_
 #define REFRESHABLE_SOURCES_TOKEN_PARSER_H_
@@ -20,23 +20,24 @@
 
 namespace refreshable {
 
-// A function that makes a credential of all bytes of a file, or of all that a
-// command printed. It may be called on several threads at the same time. The
-// bytes are valid only during the call, and are wiped afterwards; the function
-// must wipe its own copies. The bytes are not empty, but may be incomplete if a
-// writer has not finished the file.
+// A function that makes a credential from the whole content of a file, or from
+// the whole output of a command. It may be called on several threads at the
+// same time. The bytes are valid only during the call, and are wiped
+// afterwards; the function must wipe its own copies. The bytes are not empty,
+// but may be incomplete if a writer has not finished the file.
 //
-// If the function returns an error, the message of the source's error contains
-// the name of the parser's error code. If the source's option
-// `show_parser_message` is true, it also contains the parser's error message.
-// The option is false by default, because parsers often quote what they could
-// not parse, and that may be a secret.
+// If the function returns an error, the source that called it (a FileSource or
+// CommandSource) fails. The message of the source's error contains the name of
+// the parser's error code. If the source's option `show_parser_message` is
+// true, the message also contains the parser's error message. The option is
+// false by default, because parsers often quote what they could not parse, and
+// that may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
-// std::string or Secret. It makes a token of all bytes except the line ends at
-// their end. The token has no expiry. The default parser refuses an empty
-// token. It also refuses a token that contains a control character, such as a
-// line break, because programs put tokens into HTTP headers.
+// std::string or Secret. The default parser makes a token from all bytes except
+// trailing line ends. The token has no expiry. The default parser refuses an
+// empty token. It also refuses a token that contains a control character, such
+// as a line break, because programs put tokens into HTTP headers.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;

@@ -95,7 +95,7 @@ class ReentrancyTest : public ::testing::Test {
   std::unique_ptr<Strings> token_;
 };
 
-// ---- E5: user code calls back ----
+// ---- E5: user code uses the Refreshable ----
 
 TEST_F(ReentrancyTest, E5SourceMayUseTheRefreshable) {
   int fetched = 0;

@@ -119,9 +119,9 @@ class SourceLifetimeTest : public ::testing::Test {
   static constexpr int kPlaces = 4;
 
   // Returns options in which one function calls `end`. The library calls that
-  // function inside `done`. `place` selects the function: 0 is the hook, 1 the
-  // observer, 2 `classify`, 3 `same_token`. If `place` is 2, the answer of
-  // `server_` becomes a failure.
+  // function while the source is inside its call of `done`. `place` selects the
+  // function: 0 is `on_token_changed` (the hook), 1 the observer, 2 `classify`,
+  // 3 `same_token`. If `place` is 2, the answer of `server_` becomes a failure.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -317,11 +317,11 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// `Wrapper` is a source that owns the IoSource. The IoSource's I/O thread calls
-// `done`, and inside `done` it calls `Wrapper::Fetch`. Before that `Fetch`
-// returns, both Refreshables are destroyed, so the I/O thread is the last owner
-// of the IoSource. The I/O thread must not destroy the IoSource, because it is
-// still inside `done`.
+// `Wrapper` is a source that shares ownership of the IoSource. The I/O thread
+// calls `done` and, inside `done`, also `Wrapper::Fetch`. Before that `Fetch`
+// returns, both Refreshables are destroyed. Then only the I/O thread keeps the
+// Wrapper alive, and with it the IoSource. The I/O thread must not destroy the
+// IoSource, because it is still inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

@@ -54,7 +54,8 @@ TEST_F(TimingTest, R7AnAnswerAfterTheDeadlinesTimerAtItsMomentDoesNot) {
 TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   const auto token = Make();
   token->GetAsync(absl::Seconds(1), Note());
-  ASSERT_TRUE(executor_.RunPending(1));  // Runs the timer before the attempt.
+  // Moves time to the deadline and runs its timer. The attempt stays queued.
+  ASSERT_TRUE(executor_.RunPending(1));
   EXPECT_EQ(source_.call_count(), 0u);
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_,

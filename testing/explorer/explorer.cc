@@ -319,7 +319,7 @@ void Explorer::ExploreOnce() {
 }
 
 // Runs `path`, and returns what its last state looks like. If `way` is not
-// kNone, checks the recovery that `way` states, and records any failure.
+// kNone, checks the recovery that `way` names, and records any failure.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;

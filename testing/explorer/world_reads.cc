@@ -118,9 +118,10 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// Returns what is known before a read that rejects `rejected`. `steady` is
-// false if a timer may be late, because the read may then look only at the wall
-// clock and find nothing to do.
+// Returns what is known before a read that rejects `rejected`.
+// `ReadPlan::steady` is false if the executor refuses tasks or timers, or if a
+// timer may be late. If a timer is late, the read may look only at the wall
+// clock, and then find nothing to do.
 World::ReadPlan World::Plan(Generation rejected) const {
   oracle_->BeforeRead();
   ReadPlan plan;
@@ -191,8 +192,8 @@ void World::Joined(int max_retries) {
   }
 }
 
-// Returns whether any waiting read rejected a token that other reads are still
-// served.
+// Returns whether a waiting read has rejected a token that is still served to
+// other reads.
 bool World::AnyRejecting() const {
   return std::any_of(
       readers_.begin(), readers_.end(), [this](const Reader& reader) {
@@ -207,9 +208,10 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejecting read started the attempt. Inside a task of the executor, this is
-// not known yet: the task may be the callback of a rejecting read, which looks
-// for a token again (A8). RunOrLose decides it later.
+// rejecting read started the attempt. Inside a task of the executor, it is not
+// known yet who started the attempt: the task may be the callback of a
+// rejecting read, which looks for a token again (A8). RunOrLose finds out
+// afterwards.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -235,7 +237,7 @@ void World::OnSubmit() {
 // Records that `step`, a task or timer, may run the callback of a read for
 // which there is no token any longer. Such a read does not end, but joins the
 // refresh and waits. A timer runs a callback only if the executor has refused
-// it.
+// the callback's task.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =

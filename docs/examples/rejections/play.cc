@@ -73,8 +73,9 @@ class Program {
           });
       return;
     }
-    // All callers share this thread. So a call may block the thread only if the
-    // endpoint answers at once.
+    // All callers share this thread. CallWithToken blocks the thread until the
+    // endpoint has answered. So it may be called only if the endpoint answers
+    // at once.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},

@@ -189,7 +189,8 @@ TEST(ForkTest, E4TheErrorsOfTheChildNameItsOwnNextAttempt) {
   }));
 }
 
-// Regression test: a probe (B7) of the parent is running at the fork. In the
+// Regression test: a probe of the parent is running at the fork. (After too
+// many failures, a refresh is a single attempt, called a probe; see B7.) In the
 // past, the child delayed its own probe, as if the child had just made a probe.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;

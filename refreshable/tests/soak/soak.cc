@@ -62,7 +62,8 @@ using refreshable::ThreadExecutor;
 using refreshable::internal::HazardDomain;
 
 constexpr int kInstances = 8;
-constexpr int kOnTightExecutor = 3;  // Instances that use `World::tight`.
+// How many instances use the executor with low limits (`tight` in Soak).
+constexpr int kOnTightExecutor = 3;
 
 struct Flags {
   double minutes = 1;
@@ -118,8 +119,9 @@ class Watch {
       : clients_(clients), limit_(limit), seen_(clients.size()) {}
 
   // If a client has made no progress for longer than `limit`, reports it and
-  // ends the program. A client that waits at the gate, or has finished, is not
-  // stuck.
+  // ends the program. A client that has finished is not stuck. A client that
+  // waits at the gate is not stuck either: clients pause at the gate while
+  // figures are measured.
   void Look() {
     const BootTime now = BootNow();
     bool stuck = false;
@@ -278,10 +280,10 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
 }
 
 // Checks the largest number of superseded tokens that one scan of the hazard
-// domain took. A scan may take one token from each thread, and also
-// `kMostHandedOver` tokens that were left to the scanning thread. `rows` counts
-// threads only while the clients wait at the gate, so the limit allows twice
-// that number of threads.
+// domain took. A scan may take one token from each thread. It may also take
+// `kMostHandedOver` tokens that other threads left to the thread that scans.
+// `rows` counts threads only while the clients wait at the gate. At other times
+// there may be more threads, so the limit allows twice as many.
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);
@@ -295,7 +297,8 @@ void CheckSuperseded(const std::vector<Row>& rows) {
 }
 
 void Soak(const Flags& flags) {
-  // Outlives the executors, whose destructors wait for calls of the sources.
+  // The sources use `late`. It must outlive the executors, because their
+  // destructors wait for calls of the sources.
   LateAnswers late;
   ThreadExecutor roomy;
   ThreadExecutor::Options tight_options;

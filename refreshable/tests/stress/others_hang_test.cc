@@ -105,8 +105,8 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
-  // The invalidation of a token from Install counts no failure (A5), so the
-  // next attempt may start at once.
+  // The token comes from Install, so its invalidation does not count as a
+  // failure (A5). The next attempt may start at once.
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
   EXPECT_TRUE(healthy->Invalidate(Generation(2)));
   EXPECT_EQ(healthy->Get()->token(), "t");

@@ -25,12 +25,14 @@ struct Promise {
 };
 
 // Returns the limits for an outage of the length `outage` under `policy`.
-// During the outage, there may be one request at the beginning and one request
-// after each wait, however many threads there are.
+// During the outage, there may be one request at the beginning and one after
+// each wait that `policy` demands between attempts, however many threads there
+// are.
 //
 // `revoking` is the length of the part of the outage in which the endpoint
-// issues tokens that the API rejects. In this part rejections may start further
-// attempts. These attempts have the same waits, but a schedule of their own.
+// issues tokens that the API rejects. In this part, rejections may start
+// further attempts, with the same waits but on a schedule of their own. The
+// limit on requests allows these attempts too.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
