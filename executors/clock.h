@@ -21,8 +21,8 @@ namespace refreshable {
 // absl::Time: the difference of two moments is an absl::Duration, and a moment
 // plus an absl::Duration is another moment.
 //
-// The default value is the clock's origin. Which moment that is depends on the
-// clock, so only moments of the same clock may be compared or subtracted.
+// The default value is the clock's origin. Each clock has an origin of its own,
+// so only moments of the same clock may be compared or subtracted.
 class BootTime {
  public:
   // Creates the clock's origin. A clock that has counted `d` so far returns

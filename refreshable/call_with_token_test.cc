@@ -229,8 +229,8 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(IsFatal(refresh));
-  // The token expires and is then served degraded. Refreshing gives up for
-  // good, and `refresh` must say so.
+  // The token expires, but is still served (`max_stale_on_error`). Refreshing
+  // gives up for good, and `refresh` must say so.
   executor_.AdvanceBy(absl::Hours(1));
   (void)token_->Get();
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);

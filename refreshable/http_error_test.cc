@@ -169,7 +169,7 @@ TEST(HttpErrorTest, B9MessageNamesStatusAndCode) {
             absl::StrCat("HTTP status 400, error ", std::string(64, 'a')));
 }
 
-// A server may echo parts of the request, and so a secret, as its `error`. The
+// A server may echo parts of the request, even a secret, as its `error`. The
 // message must not contain an `error` that may be a secret.
 TEST(HttpErrorTest, S3HostileErrorValuesAreNotInTheMessage) {
   const std::vector<std::string> hostile = {

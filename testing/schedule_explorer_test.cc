@@ -119,8 +119,8 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   EXPECT_TRUE(merged.ok()) << merged;
   EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
-  // Without rechecks, the explorer does not notice that these worlds differ, so
-  // it counts the schedules wrongly.
+  // Without rechecks of merged worlds, the explorer does not notice that these
+  // worlds differ. So it counts the schedules wrongly.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
   EXPECT_NE(Explore(scenario, options).schedules, each.schedules);

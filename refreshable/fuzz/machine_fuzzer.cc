@@ -141,8 +141,9 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.id = ChooseCall(in, f);
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
-      // Makes the token live for whole seconds from now. A quarter of its life,
-      // which F4 uses, is then a whole number of milliseconds as well.
+      // A relative lifetime counts from the start of the call. The addition
+      // makes the token live for whole seconds from now. A quarter of its life
+      // (F4) is then a whole number of milliseconds.
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

@@ -30,8 +30,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// An attempt that the executor runs after more than `attempt_timeout` starts
-// all the same, if no other input has ended the attempt first.
+// The executor runs an attempt late: after more than `attempt_timeout`. The
+// attempt starts all the same, unless another input has ended it first.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();

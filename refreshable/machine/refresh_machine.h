@@ -44,8 +44,8 @@ struct Failure {
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;  // The number of failures in a row.
-  // When the next attempt may start. If `rejected` is true, when a rejection
-  // may start the next attempt. The infinite future if `fatal` is true.
+  // When the next attempt may start. If `rejected` is true, this is when a
+  // rejection may start it. If `fatal` is true, this is the infinite future.
   BootTime next_attempt_at;
   // `next_attempt_at` as wall time. All reads report the same wall time until
   // `next_attempt_at` passes or changes, even if the wall clock is set.
@@ -274,8 +274,8 @@ class RefreshMachine {
   // The generation since which all published tokens have had the same bytes.
   Generation same_since() const { return row_.same_since(); }
   // Whether the token last published was rejected by a server, or invalidated.
-  // False again after the row of attempts that rejections started has ended
-  // (rejection_row.h).
+  // Becomes false again when the row ends: the sequence of attempts that
+  // rejections started (rejection_row.h).
   bool current_rejected() const { return row_.current_rejected(); }
   // The generation that was invalidated. 0 if none was invalidated since the
   // last publication or OnReset.

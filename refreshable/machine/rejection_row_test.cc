@@ -68,7 +68,7 @@ TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   d.At(S(2440));
   EXPECT_THAT(RejectAll(d, S(2449)), ElementsAre(2440, 2442, 2446));
   // In `noted`, the last token is reported as rejected before it turns stale.
-  // So the row of attempts goes on, and its next waits are 60 s.
+  // So the waits do not become short again: the next waits are 60 s.
   noted.At(S(2439)).Report(last);
   noted.At(S(2440));
   EXPECT_THAT(RejectAll(noted, S(2600)), ElementsAre(2440, 2500, 2560));
@@ -89,8 +89,8 @@ TEST(RefreshMachineRejectionRowTest, A13AWithdrawnTokenWasRejectedToo) {
   d.At(S(10));
   RejectAll(d, S(41));
   d.At(S(100)).Invalidate();
-  // The token would have become stale at 2440 s. That does not end the row of
-  // attempts, because the token was invalidated before.
+  // The token would have become stale at 2440 s. That does not make the waits
+  // short again, because the token was invalidated before.
   d.At(S(3000));
   d.ReadAndStart();
   d.Succeed(Expiry::In(S(3600)));
@@ -156,8 +156,8 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
-  // The third attempt belongs to the parent. So in the child, the wait of 4 s
-  // after the second attempt counts. It has passed.
+  // The third attempt belongs to the parent. So in the child, the wait is the
+  // one after the second attempt: 4 s, from 12 s to 16 s. That wait is over.
   EXPECT_EQ(d.machine.next_start_by_rejection(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
@@ -182,7 +182,7 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
 }
 
 // An attempt that the executor does not run within `attempt_timeout` is lost
-// (E2), and is not part of the row.
+// (E2). A lost attempt does not make the next wait longer.
 TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   for (const bool by_read : {false, true}) {
     MachineDriver d = Held();
@@ -200,8 +200,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
     EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(d.out.failure.rejected);
     EXPECT_EQ(d.machine.failures(), 0);
-    // The lost attempt does not count, so the attempt below is the first of the
-    // row. The wait after this attempt is 2 s, not 4 s.
+    // The lost attempt does not count, so the attempt below is the first one
+    // that counts. The wait after this attempt is 2 s, not 4 s.
     if (!by_read) {
       EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
     }

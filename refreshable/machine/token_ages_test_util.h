@@ -14,11 +14,11 @@ namespace refreshable {
 namespace internal {
 
 // UsableFor and FreshFor return the ages at which a token that lives for `life`
-// stops being usable and stops being fresh (F4), without jitter. `margin` is
-// the policy's `expiry_margin`, `explicit_window` its `stale_window` and
-// `max_window` its `max_stale_window`. `hint` is the age at which the source
-// would like the token to be replaced; nullopt if it gave no hint. `Time` is
-// absl::Duration, or a number of milliseconds.
+// stops being usable and stops being fresh (F4), without jitter. `margin`,
+// `explicit_window` and `max_window` are the fields `expiry_margin`,
+// `stale_window` and `max_stale_window` of the policy. `hint` is the age at
+// which the source would like the token to be replaced; nullopt if the source
+// gave no hint. `Time` is absl::Duration, or a number of milliseconds.
 template <typename Time>
 Time UsableFor(Time life, Time margin) {
   return life - std::min(margin, life / 4);

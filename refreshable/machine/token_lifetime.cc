@@ -30,9 +30,9 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
           : std::min(lifetime / 2, policy.max_stale_window);
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
-    // A hint before or shortly after a quarter of the token's life is moved
-    // later. Otherwise clients with the same hint would gather at that quarter:
-    // the jitter below makes no token stale before that quarter.
+    // The jitter below makes no token stale before a quarter of its life. If
+    // clients had the same early hint, all of them would refresh at that
+    // quarter. So a hint before or shortly after that quarter is moved later.
     const absl::Duration quarter = lifetime / 4;
     fresh_for =
         std::max(left.refresh_in, std::min(quarter + lifetime * policy.jitter,

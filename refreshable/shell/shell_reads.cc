@@ -260,8 +260,8 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
 
 // Settles the async reads whose deadline is `until` or earlier, with the
 // outcome `outcome`. Exception: a read that is settled already keeps its
-// outcome. Such a read waits only for a slow hook or observer. If its deadline
-// has passed, it is dispatched at once.
+// outcome. It is normally dispatched after the observer and the hook have run.
+// If its deadline passes before that, it is dispatched at once.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;
@@ -314,9 +314,10 @@ void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
 }
 
 // Ends the blocked reads in `ids` and wakes their threads. Dispatches the
-// settled async reads in `ids`. Dispatches also the parked reads, except those
-// whose ReadAsync is running on this thread. Returns true if the timer may now
-// be armed for a deadline that no longer matters.
+// settled async reads in `ids`. Also dispatches the parked reads, which the
+// executor refused earlier (see `Active::parked`). Exception: a read whose
+// ReadAsync is running on this thread stays parked. Returns true if the timer
+// may now be armed for a deadline that no longer matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<std::shared_ptr<AsyncRead>> async;
   std::vector<std::shared_ptr<BlockedRead>> ended;

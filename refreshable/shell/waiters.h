@@ -133,8 +133,8 @@ class AsyncRead : private PendingRead {
   // there is none. That thread must not run the read's callback.
   std::thread::id own_call_;
   // Keeps the Shell alive while the executor has the task that delivers the
-  // read. Only that task uses this pointer. It is null at other times, because
-  // the Shell owns the reads that wait.
+  // read. Only that task uses this pointer. At other times it is null: the
+  // Shell owns the reads that wait, so the pointer would make a cycle.
   RefPtr<Shell> shell_;
 };
 

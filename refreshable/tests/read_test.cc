@@ -123,7 +123,7 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   const auto token = MakeWithToken();
   AdvanceTo(absl::Seconds(74));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  // Now the token is expired, and the source has not answered the background
+  // At 75 s the token expires. The source has not answered the background
   // attempt.
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());

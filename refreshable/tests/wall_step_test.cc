@@ -16,10 +16,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Replaces the C library's function, to simulate that the wall clock is set
-// back by two hours while a thread waits. The process sees the wall time before
-// the step, which is two hours ahead. The kernel, which ends the wait, goes by
-// the wall time after the step.
+// Replaces the C library's function. The process sees a wall clock that is two
+// hours ahead of the kernel's wall clock. If the kernel ends a wait at a wall
+// time that the process computed, the wait lasts two hours too long. This has
+// the effect of a clock that is set back during the wait.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;

@@ -27,9 +27,9 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 namespace {
 
-// The greatest number of tasks and timers that `World::RunFirst` may run after
-// a call of `AdvanceBy` began. More count as an endless loop: the schedule
-// fails.
+// `World::RunFirst` may run this many tasks and timers after a call of
+// `AdvanceBy` began. If it would run more, the schedule fails as an endless
+// loop.
 constexpr int kBusy = 10000;
 
 }  // namespace
@@ -135,7 +135,8 @@ void World::Invalidate() {
       std::find_if(held_.begin(), held_.end(), [this](const Call& call) {
         return Live(call) && call.epoch == oracle_->epoch();
       });
-  // A2: an attempt that was told of the rejection is not abandoned.
+  // A2: if the source was told that a server rejected this token, the attempt
+  // is not abandoned.
   const bool serves = held && running_told_ && live != held_.end() &&
                       Now().boot < live->start.boot + policy_.attempt_timeout;
   oracle_->BeforeInvalidate(token_->health().refreshing, serves);
@@ -345,9 +346,8 @@ void World::OnEvent(const refreshable::Event& event) {
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
-  // A8: if an attempt that was told of a rejection fails, the reads that
-  // rejected the token end. If the attempt was not told, those reads look for a
-  // token again.
+  // A8: if the failed attempt was told of a rejection, the reads that rejected
+  // the token end. Otherwise those reads look for a token again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
@@ -361,9 +361,9 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // A read that is being made, or that looks for a token again in a task,
-      // may itself have caused this failure. If so, the read came too late to
-      // join the attempt.
+      // This read may itself have noticed that the attempt had timed out, while
+      // the read was being made or looked for a token again in a task. If so,
+      // the read came too late to join the attempt.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;

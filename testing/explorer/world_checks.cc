@@ -115,8 +115,8 @@ void World::CheckWaits(const Health& health) {
   };
   // In this state a refresh is in flight, no attempt is running, and the next
   // attempt need not wait. So an attempt is queued, and a timer must end it if
-  // the executor does not run it in time. (If no attempt is queued, because the
-  // timer of the due attempt is late, that late timer satisfies the check.)
+  // the executor does not run it in time. (Exception: the timer that queues the
+  // attempt is late. Then that timer, which is due, satisfies the check.)
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,

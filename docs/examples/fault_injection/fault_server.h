@@ -46,7 +46,7 @@ class FaultServer {
   // Calls `say` with each line that the server reports. Several threads may
   // call `say` at once.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
-  // Completes the answers that still trickle.
+  // Completes the answers that Fault::kTrickle delays.
   ~FaultServer();
 
   // Listens on `port`. Must be called once. Returns UNAVAILABLE if the port is

@@ -91,12 +91,12 @@ struct Outcome {
   int64_t minted = 0;    // Calls to the endpoint that returned a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time for which calls to good servers failed after one of these
-  // moments: a revocation, `rotated_at`, `down_until`. For each failed call,
-  // the time is counted from the last such moment before the call to one second
-  // after the start of the call. Two kinds of failed calls are left out: calls
-  // before `revoked_at`, and calls that start while the endpoint has no good
-  // token to give. Zero if no failed calls are left.
+  // How long calls to good servers still failed after a *change*: a revocation,
+  // `rotated_at` or `down_until`. Each failed call gives a time: from the last
+  // change before the call to one second after the start of the call. This is
+  // the longest of these times; zero if there are none. Two kinds of failed
+  // calls do not count: calls before `revoked_at`, and calls that start while
+  // the endpoint has no good token to give.
   absl::Duration healed_after;
 };
 
