@@ -104,9 +104,9 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
     return nanos;
   }
   // `Ticks()` is T, the second that time(2) returns. The kernel updates T late:
-  // by up to 10 ms, or by more in a virtual machine that is not scheduled. If T
-  // is at most 1 s late, the present moment is before T + 2 s. If T is less
-  // than the value returned here, T + 2 s is not after `t`.
+  // by up to 10 ms, or by more in a virtual machine that is not scheduled. This
+  // code allows for 1 s, so the present moment is before T + 2 s. If T is less
+  // than the value returned here, T + 2 s <= `t`, so `t` is in the future.
   return absl::ToUnixSeconds(t) - 1;
 }
 

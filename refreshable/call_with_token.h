@@ -68,8 +68,8 @@ decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
   }
 }
 
-// The type, decayed, that a call of a `Call` returns; void if a `Call` cannot
-// be called with a lease.
+// The decayed return type of `Call`, or void if `Call` cannot be called with a
+// lease.
 template <typename Call, typename Token, typename = void>
 struct CallResult {
   using type = void;

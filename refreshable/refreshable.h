@@ -188,13 +188,14 @@ class Refreshable {
     // UNAUTHENTICATED. But if the source was not told of the rejection
     // (`FetchContext::rejected`), the read starts over in both cases.
     //
-    // The time between attempts that rejecting reads start grows with each such
-    // attempt, up to `RefreshPolicy::max_rejection_backoff`. This time is short
-    // again after a token has become stale without having been rejected, and
-    // after `Reset` and `Install`.
+    // After a rejecting read has started an attempt, no rejecting read may
+    // start another for a while. This pause grows with each such attempt, up to
+    // `RefreshPolicy::max_rejection_backoff`. The pause is short again after a
+    // token has become stale without having been rejected, and after `Reset`
+    // and `Install`.
     //
-    // The read is an ordinary read if, when it begins, this generation has not
-    // been published yet, or its token can no longer be served to anyone.
+    // The read is an ordinary read if it begins before this generation is
+    // published, or after its token can no longer be served to anyone.
     Generation rejected = {};
   };
 
@@ -273,9 +274,9 @@ class Refreshable {
   // executor's timer thread, and a Get that blocks this thread delays every
   // timer. The mistake is not detected.
   //
-  // On a thread of the Refreshable's executor, a read that would wait runs the
-  // queued attempt itself. The timeout of the read is then checked only between
-  // attempts.
+  // If a read on a thread of the Refreshable's executor would have to wait, it
+  // runs the queued attempt itself. The timeout of the read is then checked
+  // only between attempts.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
     const internal::HazardRawHolder hold = cell_.TryLoad();
@@ -303,11 +304,11 @@ class Refreshable {
   // inside this GetAsync, the task is given to the executor again, at the
   // latest by a timer a second later.
   //
-  // If the executor refuses that timer too, the next answer of the source or
-  // the next call of Get, GetAsync, Invalidate, ReportRejected, Install or
-  // Reset gives the task to the executor, and runs the callback itself if the
-  // executor still refuses. If no such answer or call comes, the destructor
-  // runs the callback with CANCELLED.
+  // If the executor refuses that timer too, the task is given to the executor
+  // again when the source next answers, or by the next call of Get, GetAsync,
+  // Invalidate, ReportRejected, Install or Reset. If the executor still refuses
+  // the task, the callback runs inside that answer or call. If no such answer
+  // or call comes, the destructor runs the callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;
@@ -380,10 +381,10 @@ class Refreshable {
   }
 
   // Records that a server rejected the token of `generation`, if that is the
-  // current token. Does not start a refresh. Because of the record, the time
-  // between attempts that rejecting reads (`ReadOptions::rejected`) start does
-  // not become short again when this token becomes stale. A rejecting read
-  // makes the record itself; this function is for callers that do not read.
+  // current token. Does not start a refresh. `ReadOptions::rejected` describes
+  // a pause between attempts. The record keeps this pause from becoming short
+  // again when this token becomes stale. A rejecting read makes the record
+  // itself; this function is for callers that do not read.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);

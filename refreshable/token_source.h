@@ -115,8 +115,8 @@ class FetchDone {
  public:
   using Result = absl::StatusOr<Credential<Token>>;
 
-  // `complete` is given the outcome. It takes a reference, so if the token's
-  // move constructor throws, it throws inside `complete`.
+  // `complete` is given the outcome by reference. So if the token's move
+  // constructor throws, the exception is thrown inside `complete`.
   explicit FetchDone(absl::AnyInvocable<void(Result&&)> complete)
       : complete_(std::move(complete)) {}
   FetchDone(FetchDone&& other) noexcept

@@ -43,13 +43,13 @@ class ClockRig {
   virtual const refreshable::Clock& clock() = 0;
 
   // Moves the wall time and the boot time of a virtual clock forward by `d`,
-  // and returns true. The default suits a clock that moves by itself: it does
-  // nothing and returns false.
+  // and returns true. The default does nothing and returns false, which suits a
+  // clock that moves by itself.
   virtual bool Advance(absl::Duration) { return false; }
 
   // Moves only the wall time by `d`, forward or back, and returns true. The
-  // default suits a clock whose wall time cannot be set: it returns false, and
-  // the clauses about steps of the wall time do not apply.
+  // default returns false, which suits a clock whose wall time cannot be set.
+  // The clauses about steps of the wall time then do not apply.
   virtual bool StepWall(absl::Duration) { return false; }
 
   // Returns the executor to which this clock belongs. If this is null, as by
@@ -68,8 +68,8 @@ class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
   // Moves the clock by `d` if the rig can do so. Otherwise waits until both the
   // wall time and the boot time have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Reads the clock and then a coarse clock. Expects that the coarse clock does
-  // not claim that the moment just read is still in the future.
+  // Reads a moment from the rig's clock, and then reads the given coarse clock.
+  // Expects that the moment is not in the future by the coarse clock.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
   void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 

@@ -185,8 +185,9 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
   if (answer.expiry.is_relative()) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
-    // `latest` is the latest time at which the call can have started. If only
-    // the server moves the clock, the call has started at `start`.
+    // `latest` is not before the start of the call. A clock that does not move
+    // by itself may have moved while the server answered. But it still showed
+    // `start` when the call started.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
   }

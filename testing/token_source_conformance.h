@@ -92,8 +92,8 @@ class AnySourceRig {
   virtual bool IssuesNewTokens() { return true; }
 
   // Returns whether the source ends a call soon after the call is cancelled,
-  // even if the server hangs. A source need not do so. If this method and
-  // `Stall` return true, the suite tests that it does.
+  // even if the server hangs. A source need not do so. The suite tests this
+  // only if this method and `Stall` return true.
   virtual bool HeedsCancellation() { return false; }
   // Like HeedsCancellation, but for a call whose timeout has passed.
   virtual bool HeedsTimeout() { return false; }
@@ -126,10 +126,11 @@ class TokenSourceRig : public AnySourceRig {
   // clause tests that the source may be destroyed during a call.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
-  // Returns the bytes of `token`, which no status may contain. Returns an empty
-  // string if there is nothing to look for. The default returns the bytes if
-  // Token converts to absl::string_view. The threads on which the source
-  // answers call this, possibly several at the same time.
+  // Returns the bytes of `token`, which no status may contain. If the result is
+  // empty, the suite does not look for the token in statuses. The default
+  // returns the bytes if Token converts to absl::string_view, and an empty
+  // string otherwise. Called on the threads on which the source answers,
+  // possibly on several at the same time.
   virtual std::string Bytes(const Token& token) {
     if constexpr (std::is_convertible_v<const Token&, absl::string_view>) {
       return std::string(absl::string_view(token));

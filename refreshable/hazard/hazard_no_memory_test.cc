@@ -59,14 +59,14 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
   Replace(cell_, new TestNode(&live_));
   std::thread([&] {
     refuse = true;
-    // The thread has no record and gets none.
+    // The thread has no slots of its own and gets none.
     std::vector<HazardHolder> holds = Take600(cell_);
     holds.clear();
     refuse = false;
     Hold(cell_);
     refuse = true;
-    // If the domain is not in symmetric mode, the thread has a record of three
-    // slots by now. It gets no more slots.
+    // By now the thread has three slots of its own, unless the domain is in
+    // symmetric mode (without membarrier). The thread gets no more slots.
     holds = Take600(cell_);
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);

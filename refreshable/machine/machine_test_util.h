@@ -146,8 +146,8 @@ class MachineDriver {
     Succeed(Expiry::In(lifetime));
   }
   // Makes `n` attempts that fail permanently, each as early as permitted.
-  // Requires: no token is usable, no refresh is in flight, and refreshing is
-  // not fatal.
+  // Requires: no token is usable, no refresh is in flight, and refreshing has
+  // not given up (`OnExhausted::kFatal`).
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();
@@ -158,9 +158,9 @@ class MachineDriver {
   // Simulates an outage until `end`. Returns the starts of the attempts, in
   // seconds. Makes a read at once, and then further reads at intervals of
   // `every`. Each read has the timeout `timeout`. Every attempt starts at once
-  // and fails `latency` later, with `retry_after` if that is set. Exception: if
-  // an attempt times out and the next attempt starts before that failure, the
-  // failure never comes. Timers fire on time.
+  // and fails `latency` later, with `retry_after` if that is set. Exception: an
+  // attempt that has timed out never answers if the next attempt starts before
+  // `latency` has passed. Timers fire on time.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -189,7 +189,7 @@ class MachineDriver {
   // ---- What is known ----
 
   absl::Duration wake_at() const { return machine.wake_at(now()) - kBoot; }
-  // Returns the BootTime of the machine's check_at, as a moment of the test.
+  // Returns the BootTime from which reads must ask the machine (`check_at`).
   absl::Duration check_at() const {
     return machine.check_at(now()).boot - kBoot;
   }

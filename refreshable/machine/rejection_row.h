@@ -62,8 +62,8 @@ class RejectionRow {
 
   int attempts() const { return row_ != nullptr ? row_->attempts : 0; }
 
-  // When the row lets a rejection start the next attempt. `last_start` is when
-  // the last attempt of any kind started.
+  // Returns the moment from which the row lets a rejection start an attempt.
+  // `last_start` is the start of the last attempt of any kind.
   BootTime NextStart(BootTime last_start) const {
     return row_ != nullptr ? last_start + row_->wait : last_start;
   }

@@ -203,9 +203,9 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// An answer (A11) clears all failures, also the excused failures, which do not
-// count towards exhaustion (B2). A cleared failure must not leave an excuse for
-// a later failure.
+// If an attempt brings the rejected token again, all failures are cleared
+// (A11). One of them may be excused: it does not count towards exhaustion (B2).
+// The excuse must be cleared too, so that a later failure counts.
 TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
@@ -295,7 +295,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
   EXPECT_EQ(d.machine.failures(), 2);
   EXPECT_EQ(d.wake_at(), S(1020));
   EXPECT_EQ(d.Read(S(1020) - Tick()), Answer::kFail);
-  EXPECT_EQ(d.Read(), Answer::kWait);  // The flight may now retry.
+  EXPECT_EQ(d.Read(), Answer::kWait);  // This read lets the flight retry.
   d.At(S(1020)).Wake();
   d.Start();
   d.Fail();

@@ -109,8 +109,8 @@ struct SourceOptions {
   // moment, the source lets go of the transport when that thread is done.
   std::shared_ptr<Transport> transport;
   AnswerReader reader;  // Required.
-  // If the grant is a TokenExchangeGrant and `token_types` is not empty, the
-  // source adds "N_A" to `token_types`.
+  // With a TokenExchangeGrant, the source also accepts the token_type "N_A":
+  // the type of a token that is not an access token (RFC 8693).
   AnswerOptions answer;
 };
 

@@ -152,8 +152,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
               ElementsAre("state_changed stale", "attempt_started stale",
                           "attempt_failed", "backoff 6.25s"));
 
-  // At 75 s the token is expired and the cooldown is over. A read waits, so the
-  // flight retries the failed attempt after a backoff.
+  // At 75 s the token is expired and the cooldown is over. A read starts a
+  // refresh and waits. The first attempt fails and is retried after a backoff.
   AdvanceTo(absl::Seconds(75));
   source_.Answer(down_);
   source_.Answer("t2", absl::Seconds(100));

@@ -61,8 +61,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// Returns a policy with waits of 300 s, so that the explorer notices an attempt
-// that starts before its wait has ended.
+// Returns a policy with backoffs of 300 s, so that the explorer notices an
+// attempt that starts before the backoff has ended.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
