@@ -191,7 +191,7 @@ void DueTogether(benchmark::State& state) {
           none, SteadyClock::now().time_since_epoch().count());
       refreshed.DecrementCount();
     };
-    // Late enough to create all tokens before the first of them becomes due.
+    // All tokens must exist before the first token becomes due.
     const absl::Time expiry =
         absl::Now() + absl::Seconds(tokens > 1000 ? 30 : 2);
     std::vector<std::unique_ptr<Strings>> all;

@@ -19,9 +19,10 @@
 // of calls of the endpoint: in the first two groups for each refresh, in the
 // third group for all reads together.
 //
-// In each group the floor comes first. `vs_floor` is the time per read divided
-// by the floor's time per read. In the first group, the time per read is
-// `join_ns` plus `told_ns`.
+// The first line of each group is the floor: code without this library, with
+// which all lines are compared. `vs_floor` is the time per read divided by the
+// floor's time per read. In the first group, the time per read is `join_ns`
+// plus `told_ns`.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program only checks
 // that it works: each line of the second group makes a single refresh.
@@ -77,7 +78,7 @@ class EndpointSource final : public refreshable::TokenSource<std::string> {
 };
 
 // A Refreshable with the methods that waiting_baselines.h describes. It makes
-// no retries, so a flight ends when its first attempt fails. The next attempt
+// no retries, so a refresh ends when its first attempt fails. The next attempt
 // is due an hour later, but `Reset` permits it at once.
 template <typename ExecutorType>
 class Ours {

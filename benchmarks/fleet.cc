@@ -367,10 +367,10 @@ bool Check(const Scenario& scenario, int clients, const Day& day) {
   return holds;
 }
 
-// Writes a CSV file, from ten minutes before the beginning of the event to six
-// hours after it. Each row has a time in seconds since the beginning, and for
-// each kind of client the number of calls in the `seconds` seconds from that
-// time on.
+// Writes a CSV file. It begins ten minutes before the event's beginning and
+// ends six hours after the event's beginning. Each row has a time, in seconds
+// since the event's beginning. For each kind of client, the row has the number
+// of calls in the `seconds` seconds from that time on.
 void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
               const std::vector<Day>& days) {
   std::ofstream csv(path);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What several benchmarks share: medians, targets, the short form, and the
-// placement of loops in memory.
+// What several benchmarks share: medians, targets, the flag for a brief run,
+// and the placement of loops in memory.
 
 #ifndef REFRESHABLE_BENCHMARKS_MEASURE_H_
 #define REFRESHABLE_BENCHMARKS_MEASURE_H_

@@ -42,9 +42,10 @@ class ThreadPool;
 // *arriving* from its creation or wake-up until it takes a task. A task given
 // to `Run` or `RunBlocking` wakes or creates a thread only if fewer than two
 // threads are arriving, or if the queue is full (`Options::max_queued`). A
-// thread that takes a task wakes or creates another thread if fewer than two
-// threads are arriving and more tasks wait than threads are arriving. The
-// queues and threads of `Run` and `RunBlocking` are counted separately.
+// thread that takes a task wakes or creates another thread if both of these are
+// true: fewer than two threads are arriving, and there are more waiting tasks
+// than arriving threads. The queues and threads of `Run` and `RunBlocking` are
+// counted separately.
 //
 // New threads are created by the threads that construct or use the executor,
 // and by the executor's own threads. A new thread inherits its creator's signal
@@ -168,10 +169,10 @@ class ThreadExecutor final : public Executor {
                  const std::shared_ptr<ThreadPool>& pool);
 
   // Returns the pool that was created last. In the child of a fork() that has
-  // not used the executor yet, that is the parent's pool. If this executor has
-  // been destroyed, returns null if the caller is a task that was left running,
-  // and otherwise ends the program. (This works while the memory of the
-  // executor still exists, as in a static object.)
+  // not used the executor yet, that is the parent's pool. After the destructor,
+  // returns null to a task that was left running, and ends the program for any
+  // other caller. (This works while the memory of the executor still exists, as
+  // in a static object.)
   ThreadPool* LastPool() const;
   // Returns the pool of this process. At the first use in the child of a
   // fork(), creates that pool. Returns null if the caller's task must be

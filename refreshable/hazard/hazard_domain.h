@@ -47,9 +47,9 @@ class HazardDomain;
 
 // The place where a hold announces its node. Each hold refers to a slot.
 struct HazardSlot {
-  // The value of `waited_for` in the slot `HazardNode::counted_`. Holds that
-  // are counted references of a node refer to that slot. A release recognizes
-  // the slot by this value.
+  // A hold may be a *counted reference*: it owns one of the node's references,
+  // and refers to the slot `HazardNode::counted_`. The `waited_for` of that
+  // slot has this value, by which a release recognizes the slot.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -321,10 +321,10 @@ class HazardDomain {
   // or later on any thread. Requires that no cell contains the node. May run
   // the destructors of this node and of others. Does nothing if `node` is null.
   //
-  // (M5) Scans. But if another thread is scanning or a fork() is in progress,
-  // leaves the node to a later scan. If kMostHandedOver nodes have already been
-  // left to the scanning thread, also waits until a scan has taken `node` or a
-  // fork() is in progress.
+  // (M5) This call scans. But if another thread is scanning or a fork() is in
+  // progress, it leaves the node to a later scan. If kMostHandedOver nodes have
+  // already been left to the scanning thread, it also waits until a scan has
+  // taken `node` or a fork() is in progress.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
   // Scans, and drops the domain's references of the retired nodes that no slot
@@ -373,7 +373,7 @@ class HazardDomain {
     int slots = 0;     // The number of slots in all threads' rings.
     int held = 0;      // The number of slots in use, shared slots too.
     int retained = 0;  // The number of retired nodes that a scan found in use.
-    // The most newly retired nodes that one scan has taken.
+    // The largest number of newly retired nodes that one scan has taken.
     int most_incoming = 0;
     int64_t scans = 0;     // The number of scans made.
     int64_t barriers = 0;  // The number of heavy barriers, refused ones too.

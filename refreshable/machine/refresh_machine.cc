@@ -104,9 +104,9 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     // If Advance has just ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause());
-      // While a token is held that was not let go, `fails_until` stays unset
-      // and each read asks: a step of the wall clock may make that token usable
-      // again.
+      // `fails_until` lets later reads fail without a call of OnRead. It stays
+      // unset if the token may become usable again after a step of the wall
+      // clock.
       if (phase_ == Phase::kIdle && failures() > 0 && (!held_ || let_go_)) {
         out.fails_until = out.failure.next_attempt_at;
       }
@@ -511,8 +511,8 @@ void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   flight_->by_rejection = false;
 }
 
-// Notes that a server rejected `generation`. Tells the observer if the token
-// last published counts as rejected now and did not before.
+// Notes that a server rejected `generation`. If the token last published counts
+// as rejected now and did not before, tells the observer.
 void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
   if (!row_.Note(generation)) return;
   out.events.push_back(MakeEvent(EventKind::kTokenRejected));
@@ -705,7 +705,7 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
 }
 
 // Called when an attempt that was told of a rejection has returned the rejected
-// token again. Ends the flight: rejecting reads that wait fail, and the other
+// token again. Ends the flight: waiting rejecting reads fail, and the other
 // waiters are served the token. The token gets the new expiry if the new expiry
 // is later, or if the token was no longer usable.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
@@ -765,8 +765,8 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 
 // Returns `at`, the moment from which the next attempt may start, as wall time.
 // Returns the present if `at` has passed. Until `at` passes or changes, the
-// result stays the same, even if the wall clock is set. `told` holds the last
-// `at` and the last result.
+// result stays the same, even if the wall clock is set. `reported` holds the
+// last `at` and the last result.
 absl::Time RefreshMachine::ReportAsWall(const Instant& now, BootTime at,
                                         DualDeadline& reported) {
   if (at != reported.boot || at <= now.boot) {

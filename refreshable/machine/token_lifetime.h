@@ -17,8 +17,8 @@ namespace internal {
 
 // How long a token lives, and the source's hint of when to replace the token
 // (`Expiry::WithRefreshIn`). Both count from the present moment. `refresh_in`
-// is infinite if there is no hint. It may be zero or less if the answer took
-// long.
+// is infinite if there is no hint. It may be zero or less, because the hinted
+// moment may have come before the source's answer.
 struct LifetimeLeft {
   absl::Duration lifetime;
   absl::Duration refresh_in = absl::InfiniteDuration();
@@ -26,8 +26,8 @@ struct LifetimeLeft {
 
 // The lifetime of one token. A token becomes stale, stops being usable, and
 // expires, in this order. While refreshes fail, a token may be served until it
-// *ends* (see `end`). Each of these moments is on both clocks. A token is
-// *young* for some time after it came from a source.
+// *ends* (see `end`). Each of these moments is a wall time and a boot time. A
+// token is *young* for some time after it came from a source.
 //
 // A TokenLifetime knows no clock and no thread; moments are passed in. The
 // default value is the lifetime of a token that never becomes stale and is not

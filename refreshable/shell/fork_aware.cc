@@ -26,9 +26,9 @@ struct alignas(64) ForkSlot {
   ForkMutex mutex;  // Must be first: ForkAware::slot() casts it to ForkSlot.
   // The object that has this slot; null while the object is not registered.
   ForkAware* object = nullptr;
-  // The registry that the slot belongs to. `Get()` may return another registry:
-  // each copy of the library has its own, and one copy may destroy an object
-  // that another copy has created.
+  // The registry that the slot belongs to. ForkRegistry::Get() may return
+  // another registry: each copy of the library has its own, and one copy may
+  // destroy an object that another copy has created.
   ForkRegistry* registry = nullptr;
   union {
     // If no object has this slot: the next free slot.

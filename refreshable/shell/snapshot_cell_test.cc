@@ -66,7 +66,8 @@ TEST(SnapshotCellTest, R4ReadsAskFromTheVeryMomentOn) {
   now = 1000;
   EXPECT_FALSE(Holds(cell.Load()));
   EXPECT_FALSE(Holds(cell.Load(At(1000))));
-  // The check time is rounded down to nanoseconds, so that no read asks late.
+  // The check time is rounded down to nanoseconds. If it were rounded up, reads
+  // would use the cell for a moment longer than permitted.
   cell.SetCheckAt(At(1000) + absl::Nanoseconds(1) / 2);
   EXPECT_FALSE(Holds(cell.Load()));
 }

@@ -21,10 +21,10 @@ struct Breach {
 // subject. Each clause of the suite is the clause of some breach. Each subject
 // named in `sound` passes the whole suite.
 //
-// `suite` must be instantiated in this program, as `Faults`, with every subject
-// named in `breaches` and `sound`. The clauses run in child processes, which
-// run this program again, because a clause that fails may have to end the
-// program.
+// This program must contain INSTANTIATE_TEST_SUITE_P(Faults, `suite`, ...) with
+// every subject named in `breaches` and `sound`. The clauses run in child
+// processes, which run this program again, because a clause that fails may have
+// to end the program.
 void ExpectBreachesAreFound(const std::string& suite,
                             const std::vector<Breach>& breaches,
                             const std::vector<std::string>& sound);

@@ -287,7 +287,7 @@ void Oracle::Published(Generation generation) {
     row_ = 0;
     row_known_ = true;
   }
-  if (!offered_by_source_ || offered_ != token_) {  // A11.
+  if (!offered_by_source_ || offered_ != token_) {  // A11: a new token.
     same_since_ = generation;
     noted_ = false;
   }

@@ -105,8 +105,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // The number of reads that ended without a token.
-    // The time at which the token of this thread's last successful call of the
-    // API was requested.
+    // This thread's last successful call of the API sent a token. `served` is
+    // the time at which that token was requested.
     absl::Time served = absl::InfinitePast();
   };
 

@@ -285,9 +285,9 @@ TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
 }
 
 // Regression test: a read on a thread of the executor runs the attempt itself,
-// and the source forks inside that attempt. The child no longer counts the read
-// as waiting. So in the child, the read must end when its timeout has passed.
-// In the past, the child crashed.
+// and the source forks inside that attempt. The child forgets which reads wait,
+// so the attempt's answer does not end this read in the child. The read must
+// end when its timeout has passed. In the past, the child crashed.
 TEST(ForkStressTest, E4AReadWhoseOwnAttemptForksEndsInTheChild) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;

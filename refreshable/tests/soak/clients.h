@@ -73,8 +73,8 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// Returns a policy under which an attempt times out after 40 ms, and a computed
-// wait (B1) is at most 160 ms. `kind` modulo 6 selects a variant of the policy.
+// Returns a policy under which an attempt times out after 40 ms, and a backoff
+// (B1) is at most 160 ms. `kind` modulo 6 selects a variant of the policy.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
 // The work of one of the soak's threads.

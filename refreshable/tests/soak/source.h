@@ -69,11 +69,11 @@ class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // Some events permit an attempt sooner. A success and a Reset are kSooner
-  // events. An Invalidate and an Install are kAtOnce events: the next attempt
-  // is also exempt from the minimum interval. `Begin` must be called before
-  // each event, and `End` after it. `acted` says whether the event had an
-  // effect.
+  // After some events, the next attempt need not wait for the backoff. A
+  // success and a Reset are kSooner events. An Invalidate and an Install are
+  // kAtOnce events: the next attempt need not wait for the minimum interval
+  // either. `Begin` must be called before each event, and `End` after it.
+  // `acted` says whether the event had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
@@ -163,7 +163,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
-    uint64_t asked;  // The `asked` of the token that the call returns.
+    // The moment at which the call was made (see `NextMoment`). The token that
+    // the call returns stores this moment.
+    uint64_t asked;
     Fault fault;
     uint64_t random;
   };

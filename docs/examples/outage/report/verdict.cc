@@ -15,8 +15,8 @@ namespace {
 // attempts.
 constexpr int kMostAttempts = 100'000;
 
-// Returns the shortest time that `policy` allows from the start of an attempt,
-// the n-th consecutive failure, to the start of the next attempt. Assumes that
+// Returns the shortest time that `policy` allows between the starts of two
+// attempts, if the first of them is the n-th consecutive failure. Assumes that
 // the server sent no Retry-After.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
