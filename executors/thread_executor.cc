@@ -131,8 +131,8 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
   // reads the child's pool from `pool_`, or the other thread sees that
   // `shut_down_` is set and shuts the child's pool down.
   pool = pool_;
-  // In the child of a fork() that has never used the executor, `pool` is still
-  // the parent's pool. This call must not touch the parent's pool, because a
+  // If the child of a fork() has never used the executor, `pool` is still the
+  // parent's pool there. This call must not touch the parent's pool, because a
   // thread that exists only in the parent may have held the lock of that pool
   // during the fork().
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;

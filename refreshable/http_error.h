@@ -39,13 +39,13 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 // `ClassifyHttpFailure`, which a program may use instead of `ClassifyFailure`,
 // treats more HTTP statuses as transient.
 //
-// The wait that a Retry-After header (RFC 9110, section 10.2.3) asks for is
-// attached with `SetRetryAfter`. The header's value may be a number of seconds
-// or an HTTP-date (see `ParseHttpDate`). The wait until an HTTP-date counts
-// from the answer's Date header. If there is no valid Date header, the wait
-// counts from `now`, the wall time at which the answer arrived. An HTTP-date in
-// the past becomes a wait of zero, which has no effect. A value that cannot be
-// parsed is ignored.
+// A Retry-After header (RFC 9110, section 10.2.3) asks for a wait. The status
+// carries this wait (see `SetRetryAfter`). The header's value may be a number
+// of seconds or an HTTP-date (see `ParseHttpDate`). The wait until an HTTP-date
+// counts from the answer's Date header. If there is no valid Date header, the
+// wait counts from `now`, the wall time at which the answer arrived. An
+// HTTP-date in the past becomes a wait of zero, which has no effect. A value
+// that cannot be parsed is ignored.
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), or empty if there is none. The caller parses

@@ -179,11 +179,11 @@ class World {
   void Check();
   // Returns all that is known of this world and may affect its future.
   std::string Fingerprint() const;
-  // Checks that refreshing recovers from this state. Makes the source answer
-  // every call with a new token, and the executor accept everything. If `reset`
-  // is false, lets time pass until the next attempt may start. If `reset` is
-  // true, or health() says `fatal`, calls Reset(). The next read must then
-  // return a token, and every read must end.
+  // Checks that refreshing recovers from this state. From now on, the source
+  // answers every call with a new token, and the executor accepts everything.
+  // If `reset` is false, lets time pass until the next attempt may start. If
+  // `reset` is true, or health() says `fatal`, calls Reset(). The next read
+  // must then return a token, and every read must end.
   void CheckRecovers(bool reset);
   // Returns the first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
@@ -194,7 +194,9 @@ class World {
   struct Call {
     refreshable::FetchDone<std::string> done;
     refreshable::FetchContext context;
-    int epoch;  // In a later epoch of the oracle, the answer is discarded.
+    // The epoch in which the answer is accepted (see `Oracle::epoch`). An epoch
+    // ends when a token is published or withdrawn.
+    int epoch;
     refreshable::Instant start;
     bool forgotten = false;  // Whether it was abandoned before a Reset().
   };
@@ -246,9 +248,9 @@ class World {
   // task's number among the tasks that this step queued.
   using Origin = std::pair<int, int>;
   // A read that may have joined the refresh in flight: the number of retries
-  // that the read asked for, and an origin. The origin is that of the task that
-  // may have been the read's callback. If there is no such task, the origin is
-  // the step in progress and -1.
+  // that the read asked for, and an origin. If the read may have joined when a
+  // task ran its callback, the origin is that of the task. Otherwise the origin
+  // consists of the step in progress and -1.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -378,8 +380,8 @@ class World {
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `handled_at_` is the time when the Refreshable last handled everything that
   // was overdue. `read_at_` and `ran_at_` are the times of the last read and
-  // the last task since then. Both may have looked only at the published token,
-  // and so may have left something overdue.
+  // the last task since then. A read or a task may look only at the published
+  // token, and so may leave something overdue.
   refreshable::BootTime handled_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();

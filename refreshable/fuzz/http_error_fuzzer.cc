@@ -80,9 +80,10 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Checks what ParseHttpDate returns for `text` at the time `now`. If it returns
-// a time, writes that time in each of the three HTTP formats that can represent
-// it, and checks what ParseHttpDate returns for the results.
+// Checks what ParseHttpDate returns for `text` at the time `now`. HTTP has
+// three date formats. If ParseHttpDate returns a time, CheckDate writes the
+// time in each format that can represent it, and checks what ParseHttpDate
+// returns for each result.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {

@@ -32,8 +32,8 @@ const std::function<void()>* in_fork = nullptr;
 
 // Registers a handler that calls `*in_fork`. This handler must be registered
 // before the domain's handler, because handlers that run before a fork run in
-// the reverse order of their registration. Priority 101 ensures that, if both
-// registrations are in one executable (`linkstatic`).
+// the reverse order of their registration. Priority 101 makes this registration
+// the earlier one if both are in one executable (`linkstatic`).
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
       [] {

@@ -123,9 +123,10 @@ class CheckedMachine {
   // Applies `input`. Returns an empty string, or the first clause that the
   // machine breaks and how it breaks it.
   std::string Apply(const MachineInput& input);
-  // B8: checks that from this state a few reads, with much time before each,
-  // lead to a token, even if no outstanding call ever returns. If refreshing is
-  // fatal, it is reset first. Returns an empty string, or what is broken.
+  // B8: checks that a few reads after this state lead to a token, even if the
+  // calls that are outstanding now never return. Lets much time pass before
+  // each read. If refreshing is fatal, resets it first. Returns an empty
+  // string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

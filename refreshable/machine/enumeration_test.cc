@@ -117,8 +117,8 @@ class Enumeration {
     Input input;
   };
 
-  // If `input`, an input of a beginning, needs an attempt, sets its `id`.
-  // Returns false if the machine has no such attempt.
+  // Sets `input.id` if `input`, an input of a beginning, applies to the queued
+  // or the running attempt. Returns false if there is no such attempt.
   static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {

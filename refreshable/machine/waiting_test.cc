@@ -27,8 +27,8 @@ constexpr int kSeeds = 200;
 
 absl::Status Busy() { return absl::ResourceExhaustedError("busy"); }
 
-// The durations of many clients that differ only in their seeds, one duration
-// for each client. A duration is a wait, or the time until the token is stale.
+// Collects one duration from each of many clients that differ only in their
+// random seeds. The duration is a wait, or the time until the token is stale.
 class Spread {
  public:
   void Add(absl::Duration wait) { waits_.insert(wait); }
@@ -68,8 +68,8 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Seven failures whose waits are not shortened exhaust refreshing, even if
-    // a failure with a shortened wait comes before each of them.
+    // Refreshing is exhausted after seven failures whose waits are not
+    // shortened. Failures with shortened waits do not count.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
@@ -248,8 +248,9 @@ TEST(RefreshMachineWaitingTest, F8ClientsThatGetOneHintAreSpread) {
   EXPECT_EQ(spread.together(), 1u);
 }
 
-// A hint before or shortly after a quarter of the token's life is moved later.
-// Clients with the same hint must not all come at that quarter.
+// No token is stale before a quarter of its life has passed, whatever its hint.
+// If the hint is earlier than that moment or only a little later, clients must
+// be spread over the time after that moment.
 TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
   for (const absl::Duration hint : {S(3600), S(21600), S(22000)}) {
     SCOPED_TRACE(hint);
@@ -404,7 +405,7 @@ TEST(RefreshMachineWaitingTest, R6TheEndOfABackoffIsSeenByTheWallClock) {
   d.Start();
   d.Fail();
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(2402)));
-  d.At(S(3700)).Read();  // The token is served degraded.
+  d.At(S(3700)).Read();  // The token has expired but is still served.
   d.Start();
   d.Fail();
   EXPECT_EQ(d.Read(), Answer::kServe);

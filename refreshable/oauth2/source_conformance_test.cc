@@ -34,8 +34,8 @@ namespace {
 constexpr absl::Duration kLifetime = absl::Hours(1);
 
 // A server that accepts each refresh token once. Its transports block. In the
-// state kFailing, its answers echo the body of the request, which no status of
-// the source may show.
+// state kFailing, its answers contain the body of the request. No status of the
+// source may show that body.
 class Server {
  public:
   enum class State { kWorking, kFailing, kStalled };
@@ -126,9 +126,9 @@ class RefreshTokenRig final : public ClientCredentialsRig {
     return *CreateSource(std::move(options));
   }
   // Returns false, so that the suite runs no test with a server that hangs.
-  // Those tests need several requests that hang at the same time, or a call
-  // that ends when it is cancelled or times out. Attempts with a refresh token
-  // do neither: they send one request at a time, and wait for its answer.
+  // Most of those tests need two requests at the same time, or a call that ends
+  // when it is cancelled or times out. But attempts with a refresh token send
+  // one request at a time, and always wait for its answer.
   bool Stall() override { return false; }
 };
 

@@ -56,8 +56,8 @@ inline bool IsNothing(const HazardNode* node) {
 // it is seldom written to.
 class alignas(16) SnapshotCell {
  public:
-  // `clock` is the coarse form of the wall clock that all wall times given to
-  // the cell refer to.
+  // `clock` is the coarse form of a wall clock. All wall times given to the
+  // cell are times of that wall clock.
   explicit SnapshotCell(CoarseWallClock clock)
       : domain_if_system_(clock.IsSystem() ? &HazardDomain::Current()
                                            : nullptr),
@@ -148,7 +148,7 @@ class alignas(16) SnapshotCell {
   }
 
   // The fast path of Load. May return a null node even if Load would return a
-  // hold. If the cell's clock is the operating system's, it usually calls
+  // hold. If the cell's clock is the operating system's, TryLoad usually calls
   // nothing but time(2). The caller must construct a HazardHolder from the
   // result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
@@ -272,8 +272,8 @@ class alignas(16) SnapshotCell {
   // two members, which the alignment keeps in one cache line.
   HazardCell cell_{Nothing()};
   // The cell's domain if the clock is the operating system's, otherwise null. A
-  // read compares this with its thread's domain, and so checks the clock at the
-  // same time.
+  // read compares this pointer with its thread's domain. That one comparison
+  // also tells whether the clock is the operating system's.
   HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
   // The domain of the cell, whichever copy of the library uses the cell.

@@ -95,11 +95,12 @@ class FileSource final : public TokenSource<Token> {
   struct Options {
     // Not empty. A relative path is resolved anew for each reading.
     std::string path;
-    // How long after the start of the attempt its token expires, if `parse`
-    // states no expiry. Positive. If infinite, such a token never expires: the
-    // file is read again only if the token is rejected or withdrawn.
+    // The time from the start of an attempt to the expiry of its token, if
+    // `parse` states no expiry. Positive. If infinite, such a token never
+    // expires: the file is read again only if the token is rejected or
+    // withdrawn.
     absl::Duration lifetime = absl::Minutes(2);
-    // How long after the start of the attempt the token becomes stale; the file
+    // The time from the start of an attempt until its token is stale. The file
     // is then read again if the token is in use. Positive. If `parse` gives a
     // hint of its own (`Expiry::WithRefreshIn`), this option has no effect.
     // Otherwise a finite value becomes the hint, with the limits that a hint

@@ -308,7 +308,7 @@ TEST_F(CallWithTokenAsyncTest, A4ManyRejectedTogetherCauseOneRefresh) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// ---- The Refreshable ends meanwhile ----
+// ---- The Refreshable is destroyed before the outcome ----
 
 TEST_F(CallWithTokenAsyncTest, E1DestroyedDuringTheFirstReadIsCancelled) {
   Start();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of which blocked threads are woken, and when (R6, R10). A thread that
-// is woken before its read has ended reads the clock. A thread that is woken
-// because its read has ended does not read the clock. So the tests count how
-// often each thread reads the clock.
+// Tests of which blocked threads are woken, and when (R6, R10). If a thread is
+// woken before its read has ended, the thread reads the clock. If it is woken
+// because its read has ended, it does not read the clock. So the tests count
+// how often each thread reads the clock.
 
 #include <atomic>
 #include <memory>
@@ -242,8 +242,8 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
 
 // If there is no timer, the thread that looks at the clock every second also
 // ends an attempt that takes too long. Regression test: in the past, each
-// thread that had looked woke another thread, which looked at once. This went
-// on without end.
+// thread looked once and then woke another thread, which looked at once. This
+// went on without end.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();

@@ -83,8 +83,8 @@ class Oracle final : public refreshable::Observer {
   // Returns whether the token published last is usable: it was not withdrawn,
   // and has not reached its `usable_until` (F4).
   bool Usable() const;
-  // Returns whether the token published last is usable, or may be served
-  // degraded (B10).
+  // Returns whether the token published last is usable, or has expired but may
+  // still be served (B10).
   bool Servable() const;
   refreshable::Freshness Fresh() const;
   // Returns whether an ordinary read (a read that is not a rejecting read, A7)
@@ -233,9 +233,10 @@ class Oracle final : public refreshable::Observer {
   std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether the wall clock was stepped while no token was usable, since the
-  // cooldown began. If so, an attempt submitted before the step need not wait
-  // for `cooldown_`, even if the step has made the token usable again.
+  // Whether the wall clock was stepped since the cooldown began, and no token
+  // was usable just before the step. If so, an attempt submitted before the
+  // step need not wait for `cooldown_`, even if the step has made the token
+  // usable again.
   bool cooldown_over_ = false;
 
   // Whether a rejecting read started the queued attempt.

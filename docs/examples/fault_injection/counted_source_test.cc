@@ -43,10 +43,10 @@ Call MakeCall(int start, int end, absl::Status status) {
 const absl::Status kFailed = absl::UnavailableError("502");
 
 TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
-  // After one failure, the wait from the start of an attempt to the start of
-  // the next attempt is 2 s. After two failures, it is 4 s.
-  // CallsAheadOfSchedule knows only that the attempt of call 1 started after
-  // the end of call 0, at 0 s or later. So it accepts call 2 at 4 s.
+  // From start to start, attempts are at least 2 s apart after one failure, and
+  // at least 4 s after two. An attempt may start before its call. Call 0 ended
+  // at 0 s, so CallsAheadOfSchedule knows only that the attempt of call 1
+  // started at 0 s or later. So it accepts call 2 at 4 s.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

@@ -61,7 +61,7 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
   Outage([&] { endpoint().Stop(); },
          [&] {
-           // The calls from `first` on hang until the endpoint continues.
+           // `first` and all later calls hang until the endpoint continues.
            const auto calls = source().calls();
            const auto first =
                std::find_if(calls.begin(), calls.end(),

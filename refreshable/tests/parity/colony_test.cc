@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests that this library treats a failing token endpoint as the Colony Python
-// SDK does. They use the public API on a ManualExecutor. The name of each test
-// begins with the number, L1 to L8, of the property that it tests.
+// These tests check that this library treats a failing token endpoint as the
+// Colony Python SDK does. They use the public API on a ManualExecutor. The name
+// of each test begins with the number, L1 to L8, of the property that it tests.
 
 #include <memory>
 #include <string>
@@ -220,7 +220,7 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   }
   EXPECT_EQ(Attempts(), expected);
   AdvanceTo(absl::Minutes(65));
-  // By 1740 s there have been 15 failures, and 7 failures exhaust refreshing.
+  // Refreshing is exhausted after 7 failures, and by 1740 s there have been 15.
   // So after the token expires at 1760 s, there are only probes, one per
   // minute.
   for (double probe = 1800; probe <= 3600; probe += 60) {

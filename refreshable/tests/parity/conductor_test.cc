@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests that this library treats expired tokens and a failing token endpoint as
-// Conductor's Java SDK does. They use the public API on a ManualExecutor. The
-// name of each test begins with the number, C1 to C8, of the property that it
-// tests.
+// These tests check that this library treats expired tokens and a failing token
+// endpoint as Conductor's Java SDK does. They use the public API on a
+// ManualExecutor. The name of each test begins with the number, C1 to C8, of
+// the property that it tests.
 
 #include <memory>
 #include <string>
