@@ -7,7 +7,9 @@
 //
 // Each gate is a limit on a ratio of times, not on nanoseconds. The times are
 // measured alternately in the same run, and the median of nine repetitions
-// counts.
+// counts. Besides reads of this library, the program measures other patterns,
+// that is, ways to cache a token without this library. The pattern whose read
+// does the least that a correct read must do is called the floor.
 //
 // A repetition is disturbed if the floor gained little from the second thread,
 // or took much longer than in another repetition. (Two CPUs of a virtual
@@ -18,9 +20,9 @@
 // took much longer in one repetition than in another. The line of a gate that
 // cannot be judged says why.
 //
-// Some gates demand a lead over the other patterns. On some processors, even
-// the floor does not have that lead. The gate is then printed as "n/a", with
-// the floor's ratio, and cannot fail.
+// Some gates demand that a read is many times as fast as the patterns that
+// lock. On some processors, even the floor is not that fast. The gate is then
+// printed as "n/a", with the floor's ratio, and cannot fail.
 //
 // The exit code is 1 if a gate fails. Otherwise it is 2 if a gate cannot be
 // judged.

@@ -55,7 +55,8 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #endif
 }
 
-// What the forms read from: the floor or the Refreshable.
+// What the forms read from: a Refreshable or the floor, which is a cache whose
+// read does the least that a correct read must do.
 struct Client {
   PointerAndTime floor{std::string(1024, 'x')};
   Fresh fresh{std::string(1024, 'x')};

@@ -95,8 +95,9 @@ class Endpoint {
 
 // ---- Reads that block no thread ----
 
-// The floor: a list of callbacks. The first read calls the endpoint, and the
-// thread on which the endpoint's call ends runs all callbacks.
+// The floor, which does the least that any pattern must do: a list of
+// callbacks. The first read calls the endpoint. When that call ends, its thread
+// runs all callbacks.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";

@@ -70,8 +70,8 @@ const T& NumberOf(const T& value) {
   return value;
 }
 
-// Returns the description of a matcher. If `verb` is "hold" and `rest` is "a
-// lease", that is "holds a lease" or, if `negation` is true, "does not hold a
+// Returns the description of a matcher. For the verb "hold" and the rest "a
+// lease", returns "holds a lease" or, if `negation` is true, "does not hold a
 // lease".
 inline std::string Says(bool negation, const std::string& verb,
                         const std::string& rest) {

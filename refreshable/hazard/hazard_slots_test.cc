@@ -159,9 +159,10 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// If a thread releases each hold before its next read, all its reads after the
-// first succeed in TryProtect, the inline fast path. This is so however many
-// other holds the thread has.
+// A thread keeps some holds and makes further reads. It releases the hold of
+// each further read before the next read. Then the first of these reads may be
+// slow, but each later one succeeds in TryProtect, the inline fast path. This
+// must not depend on how many holds the thread keeps.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -179,7 +180,7 @@ TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
 #endif
 
 // A replaced node has a thousand holds. Only the release of the last hold makes
-// a scan.
+// a scan, that is, looks at all slots to find the nodes that can be freed.
 TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   if (!ThreadsHaveSlots()) return;
   std::mt19937 random(1);
@@ -208,11 +209,11 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // The holds `a` and `b` of the new node take every free slot of the ring in
-  // turn. The first release from a slot that announced the old node before must
-  // make a scan, although the new node has another hold: a release leaves the
-  // scan to another hold only if the node was replaced. After that scan, only
-  // the release of `old[0]` needs another scan.
+  // The holds `a` and `b` of the new node take every free slot of this thread
+  // in turn. The first release from a slot that once announced the old node
+  // makes a scan. (Only a release of a replaced node may leave its scan to
+  // another hold, and the new node is not replaced.) After that scan, only the
+  // release of `old[0]` needs another scan.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {
@@ -228,9 +229,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   EXPECT_EQ(Counts().scans, before);
 }
 
-// A publication makes one heavy barrier if another thread has slots of its own
-// or the replaced node is held; otherwise it makes none. (Without
-// membarrier(2), it never makes one.)
+// A publication makes one heavy barrier (a call of membarrier(2)) if another
+// thread has slots of its own or the replaced node is held. Otherwise it makes
+// none. Without membarrier(2), it never makes one.
 TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   const int64_t one = HazardDomain::Current().Asymmetric() ? 1 : 0;
   const auto barriers_of_a_publication = [&] {

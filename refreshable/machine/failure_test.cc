@@ -63,8 +63,9 @@ TEST(RefreshMachineFailureTest, B1AWaitCountsFromTheStartOfASlowAttempt) {
 }
 
 TEST(RefreshMachineFailureTest, B1WithASourceThatHangs) {
-  // No call returns. By F6, the third, fourth and fifth call come at least 60,
-  // 120 and 240 s after the call before them.
+  // No call returns. By F6, the third call comes at least 60 s after the second
+  // call, the fourth at least 120 s after the third, and the fifth at least
+  // 240 s after the fourth.
   EXPECT_THAT(MachineDriver().Outage(S(500), S(1), S(100000)),
               ElementsAre(0, 31, 118, 238, 478));
 }
@@ -172,8 +173,9 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
 TEST(RefreshMachineFailureTest, B2AThrottledHour) {
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(1000)),
             Then({0}, 300, 3600));
-  // The fifth and later failures do not count towards exhaustion, because the
-  // 20 s that the server asks for are less than the backoff.
+  // Here the server asks for 20 s. The backoff is 16 s after the fourth failure
+  // and at least 32 s after later failures. So the server shortens the later
+  // waits, and by B2 the later failures do not count towards exhaustion.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(20)),
             Then({0}, 20, 3600));
 }

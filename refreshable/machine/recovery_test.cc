@@ -58,8 +58,9 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
   EXPECT_TRUE(d.submitted());
 }
 
-// While the flight waits for its first retry, a read that permits no retry
-// fails. After a Reset such a read may join, because the failure is forgotten.
+// While the flight waits for its first retry, a read with `max_retries` = 0
+// fails. After a Reset, such a read may join the flight, because the Reset
+// forgets the failure.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();
@@ -248,7 +249,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_FALSE(d.out.republish_degraded);  // The previous read did.
+  EXPECT_FALSE(d.out.republish_degraded);  // Once is enough.
   EXPECT_FALSE(d.submitted());
   // Reads start the attempts that the schedule permits, but do not wait for
   // them.

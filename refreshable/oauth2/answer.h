@@ -120,7 +120,7 @@ struct TokenAnswer {
 struct AnswerOptions {
   // How long a token is valid if the answer does not say. Positive. If unset,
   // such a token never expires: it is refreshed only if it is rejected or
-  // withdrawn.
+  // invalidated.
   std::optional<absl::Duration> default_lifetime;
   // The values of token_type that are accepted, in upper or lower case. If the
   // list is empty, every value is accepted. A token_type that is absent or null

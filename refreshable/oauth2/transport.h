@@ -71,11 +71,12 @@ struct SendOptions {
 // Ownership: token sources share the transport. The transport owns each `done`
 // until the call of that `done`. The last owner may let go of the transport
 // while requests are outstanding. The transport's destructor must then end
-// every outstanding request, by calling or destroying the request's `done`. A
-// token source never destroys a transport on a thread that is inside a `done`,
-// so the destructor may join the transport's own threads. Exception: the
-// program destroys the source on a thread that is inside a `done`. After the
-// destructor has returned, no `done` may be called.
+// every outstanding request, by calling or destroying the request's `done`. The
+// destructor may join the transport's own threads. Exception: if the program
+// destroys a token source on a thread that is inside a `done`, the transport's
+// destructor may run on that thread, and must not join it. Otherwise a token
+// source never destroys a transport on a thread that is inside a `done`. After
+// the destructor has returned, no `done` may be called.
 class Transport {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)>;

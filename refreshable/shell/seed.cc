@@ -25,9 +25,10 @@ ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
 // Makes the child of a fork() seed the generator again. Called while this code
-// is loaded, because another thread may be forking when the first DrawSeed is
-// called. DrawSeed calls this function too, because a static initializer may
-// call DrawSeed even earlier.
+// is loaded. If only the first DrawSeed called this function, another thread
+// might fork at that moment, and its child might not seed the generator again.
+// DrawSeed calls this function too, because a static initializer may call
+// DrawSeed even earlier.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};

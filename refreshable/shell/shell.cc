@@ -36,7 +36,8 @@ bool AnySet(const ShellConfig::Hooks& hooks) {
          hooks.same_token || hooks.show_exception_text;
 }
 
-// Returns `Snapshot::equal_before` for the token that was published last.
+// Returns how many generations directly before the current one are known to
+// have the same token (`Snapshot::equal_before`).
 uint32_t EqualBefore(const RefreshMachine& machine) {
   const uint64_t n =
       machine.generation().value() - machine.same_since().value();
@@ -85,7 +86,7 @@ void RefCount<Shell>::Unref(Shell* shell) {
   }
 }
 
-// ---- Active and Trouble, which an idle instance does not have ----
+// ---- What an idle instance does not have (shell_effects.h) ----
 
 Shell::Active& Shell::active() {
   if (active_ == nullptr) active_ = std::make_unique<Active>();
@@ -186,8 +187,9 @@ void Shell::Close() noexcept {
 // that it was made for, an executor that is always late would never run an
 // attempt.
 void Shell::RunAttempt(AttemptId id) noexcept {
-  // The thread is marked before OnInput sends events to the observer, because a
-  // read in the observer must not wait for this attempt.
+  // Marks this thread as inside an attempt. This comes before OnInput, which
+  // sends events to the observer: a read in the observer must not wait for this
+  // attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   absl::Duration timeout;
@@ -441,9 +443,10 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Takes only the effects that this thread has deferred: DeliverHere, which
-    // may handle them, checks whether its own thread is inside the read's
-    // ReadAsync.
+    // Takes only the effects that this thread has deferred. An effect may be
+    // the delivery of a read by DeliverHere. That function checks whether the
+    // read's ReadAsync is still running on the calling thread, so it must be
+    // called on the thread that has deferred the effect.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

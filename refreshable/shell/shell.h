@@ -84,11 +84,12 @@ struct ShellConfig {
 // collected in `Effects` (shell_effects.h): calls of the executor, of observers
 // and of callbacks, and the destruction of tokens.
 //
-// The state is *half changed* in a critical section, and between setting a flag
-// and resetting the flag. If memory runs out there, the program ends (clause
-// E8). So each method that may allocate memory there is noexcept, or is called
-// only by noexcept methods. User code is called only when the state is not half
-// changed, or where exceptions are caught.
+// The state is *half changed* in a critical section. It is also half changed
+// while a flag such as `arming_` is set for a short time. If memory runs out
+// then, the program ends (clause E8). So each method that may allocate memory
+// while the state is half changed is noexcept, or is called only by noexcept
+// methods. User code is called only when the state is not half changed, or
+// where exceptions are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -124,9 +125,10 @@ class Shell : protected ForkAware {
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
-  // Does what clause E1 requires of the destructor, but does not drop the
-  // source; `TypedShell::Close` drops it. After that, only a thread that is
-  // inside Drive uses the executor.
+  // Ends all reads with CANCELLED, and does everything else that clause E1
+  // requires of the destructor, except dropping the source. `TypedShell::Close`
+  // calls this function and then drops the source. After `TypedShell::Close`,
+  // only a thread that drives the executor (see Drive) uses the executor.
   void Close() noexcept;
 
  protected:
@@ -301,13 +303,13 @@ class Shell : protected ForkAware {
   // token. Members that an idle instance does not need are behind pointers,
   // which are usually null.
 
-  // Other threads read the first 16 bytes of `cell_` at any time. No memory
-  // that may be in the same cache line (64 bytes) may be written to often. A
-  // Shell is aligned to 16 bytes, so that memory is the 48 bytes before those
-  // 16 bytes and the 48 bytes after them. The members before `cell_`, and the
-  // members of ForkAware, never change, except that `trouble_` is set once. The
-  // rest of `cell_` and the beginning of `machine_` change only with the token
-  // and when jitter is drawn.
+  // Other threads read the first 16 bytes of `cell_` at any time. The rest of
+  // the cache line (64 bytes) must not be written to often. A Shell is aligned
+  // to 16 bytes only. Therefore the cache line may contain up to 48 bytes
+  // before those 16 bytes, and up to 48 bytes after them. The members before
+  // `cell_`, and the members of ForkAware, never change, except that `trouble_`
+  // is set once. The rest of `cell_` and the beginning of `machine_` change
+  // only with the token and when jitter is drawn.
   Executor* const executor_;
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   // Most numbers of `Stats`, the withdrawn token, and the last error. Null
@@ -331,7 +333,7 @@ class Shell : protected ForkAware {
   // The one timer (see SyncTimer).
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
   // The moment for which the timer was last armed. The infinite future if no
-  // timer is needed, or if OnWake has been called after that.
+  // timer is needed, or if the machine's OnWake has been called since then.
   BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
   // The number of the timer, by which the task of a superseded timer is
   // recognized.

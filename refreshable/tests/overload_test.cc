@@ -215,8 +215,8 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   EXPECT_GT(uses_of_a_read(), fast);
   EXPECT_EQ(executor_.pending(), 1u);
   EXPECT_EQ(uses_of_a_read(), fast);
-  // The armed timer follows BootTime, so it withdraws the token although the
-  // wall clock was set back.
+  // The timer is armed now, and follows BootTime. So it withdraws the token
+  // when the token expires, even if the wall clock is set back.
   executor_.StepWall(-absl::Hours(2));
   executor_.AdvanceBy(absl::Hours(1));
   EXPECT_FALSE(token_->TryGet().ok());

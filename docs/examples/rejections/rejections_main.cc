@@ -135,8 +135,9 @@ void Print(const char* client, const Outcome& outcome) {
                outcome.asked_per_hour, Healed(outcome));
 }
 
-// Simulates each row for this library, with two values of the longest wait, and
-// for the two other ways to handle a 401. Prints the results.
+// Simulates each row for this library, with two values of the longest wait
+// (`max_rejection_backoff`), and for the two other ways to handle a 401. Prints
+// the results.
 void Compare(const std::vector<Row>& rows) {
   absl::PrintF("%-27s %-15s %10s %10s  %10s\n", "", "  calls failed",
                "tokens/h", "fetches/h", "to heal");
@@ -176,9 +177,9 @@ void EveryPeriod() {
   }
 }
 
-// Prints how many calls fail if servers reject a token that is younger than d.
-// `Check` permits as many failed calls as are made within 3 d after the first
-// issue, and within d plus one second after each later issue.
+// Prints how many calls fail if servers reject each token until a time d after
+// its issue. `Check` permits as many failed calls as are made within 3 * d
+// after the first issue, and within d plus one second after each later issue.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"

@@ -269,7 +269,7 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
     set(CURLOPT_CAPATH, static_cast<const char*>(nullptr));
   }
   if (IsLocalHttp(request_.url)) {
-    // A proxy could read the secrets of the request.
+    // Uses no proxy, because a proxy could read the secrets of the request.
     set(CURLOPT_PROXY, "");
   } else if (transport.proxy.has_value()) {
     set(CURLOPT_PROXY, transport.proxy->c_str());
