@@ -9,12 +9,12 @@
 //
 // - Cancel: the time of one `Cancel` while 1,000,000 timers are pending,
 //   divided by the time of one `Cancel` while 1,000 timers are pending. The
-//   program cancels the oldest timers first, or timers at random. The floor is
-//   an array (`Tasks`). The limit for a ThreadExecutor is twice the floor's
-//   ratio for timers at random. The reason is that its `Cancel` takes
-//   logarithmic time: about 20 steps among 1,000,000 timers, and about 10 steps
-//   among 1,000 timers. Each step may miss the cache, as the floor's `Cancel`
-//   does for timers at random.
+//   program cancels the oldest timers first, or timers at random. The *floor*,
+//   a minimal implementation for comparison, is an array (`Tasks`). The limit
+//   for a ThreadExecutor is twice the floor's ratio for timers at random. The
+//   reason is that its `Cancel` takes logarithmic time: about 20 steps among
+//   1,000,000 timers, and about 10 steps among 1,000 timers. Each step may miss
+//   the cache, as the floor's `Cancel` does for timers at random.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   In the first case, a timer refreshes each token. In the second case, no
 //   token is refreshed, so the tokens expire and are released. In each case,
@@ -280,8 +280,8 @@ struct Outcome {
   Lateness late;
 };
 
-// Measures a burst whose first token becomes due at `from`. `done` must return
-// when the burst has ended. Counts the CPU time from 20 ms before `from` until
+// Measures a burst whose first token becomes due at `from`. `done` must block
+// until the burst has ended. Counts the CPU time from 20 ms before `from` until
 // `done` has returned. Meanwhile, unrelated timers measure how late the
 // executor is.
 template <typename Done>

@@ -80,7 +80,7 @@ struct RefreshPolicy {
   // half the token's lifetime, at most `max_stale_window`. A hint of the source
   // (`Expiry::WithRefreshIn`) replaces the window.
   //
-  // A longer window is cut to three quarters of the token's lifetime, because
+  // The window is at most three quarters of the token's lifetime, because
   // otherwise a short-lived token could be stale on arrival. If the window is
   // not longer than the token's margin (`expiry_margin`), the token is never
   // stale: it is refreshed only when it has expired.
@@ -121,9 +121,9 @@ struct RefreshPolicy {
   // `retry.probe_interval` again. >= 1.
   int max_abandoned_calls = 2;
   // A token is young for this long after its publication, but at most for half
-  // its lifetime. The invalidation of a young token counts as a failure, and
-  // the failures that the token's publication cleared count again. A token that
-  // `Install` published is exempt. >= 0.
+  // its lifetime. The invalidation of a young token counts as a failure. It
+  // also adds the failures from before the token's publication to the count
+  // again. A token that `Install` published is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
   // The longest wait between two attempts that rejecting reads
   // (`ReadOptions::rejected`) start. These waits grow like the backoffs

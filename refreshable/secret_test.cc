@@ -25,8 +25,8 @@ constexpr absl::string_view kMark = "tok-7f3a9";
 // The number of blocks of memory that this thread has freed. `operator delete`
 // counts them here, and examines each block before it frees it.
 thread_local int blocks_freed = 0;
-// The number of freed blocks that contained `kMark`, at least from its third
-// character on.
+// The number of freed blocks that contained `kMark` without its first two
+// characters.
 thread_local int marks_freed = 0;
 
 // The number of bytes in front of each block. `operator new` stores the block's

@@ -98,8 +98,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Each key is a pair: a due time, in nanoseconds since the origin of
   // BootTime, and an id. Timers run in the order of their keys.
   using Timers = std::map<std::pair<int64_t, uint64_t>, Task>;
-  // An Abseil table would break if memory ran out. `RunAfter` must then refuse
-  // the timer and change nothing else.
+  // If memory runs out, `RunAfter` must refuse the timer and change nothing
+  // else. An Abseil table would break instead.
   using TimersById = std::unordered_map<uint64_t, Timers::iterator>;
 
   struct ThisThread {

@@ -8,10 +8,10 @@
 // reader misses the replacement, the publisher misses the announcement, and the
 // node is freed while it is held.
 //
-// (M3) A release clears its slot and then checks whether the slot is marked as
-// waited for. A publisher marks the slots as waited for and then checks which
-// nodes they announce. Bad outcome: the release misses the mark, the publisher
-// misses the clearing, and a node that nobody holds is not freed.
+// (M3) A release clears its slot and then checks whether the slot has the mark
+// "waited for". A publisher sets this mark on the slots and then checks which
+// nodes the slots announce. Bad outcome: the release misses the mark, the
+// publisher misses the clearing, and a node that nobody holds is not freed.
 //
 // A bad outcome can happen only while the announcement (M2) or the clearing
 // (M3) is still in the store buffer of the reader's core. The reader therefore

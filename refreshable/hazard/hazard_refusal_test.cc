@@ -80,7 +80,7 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   // Nobody holds the node, but without the barrier a scan cannot know that.
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
-  // A read and its release work, and do not free the retired node either.
+  // Reading and releasing still succeed. Neither frees the retired node.
   { const HazardHolder hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();

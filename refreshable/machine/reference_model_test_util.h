@@ -42,7 +42,7 @@ struct ModelPolicy {
 
   // B1: the wait after the n-th failure in a row.
   Ms Wait(int n) const { return Wait(n, max_backoff); }
-  // A13: the wait after the n-th attempt that rejections have started in a row.
+  // A13: the wait once rejections have started n attempts in a row.
   Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;
@@ -112,15 +112,15 @@ struct ReferenceModel {
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
   // Applies what the passing of time changes. A13: if the token has become
-  // stale and was never rejected or invalidated, the row of attempts that
-  // rejections started (`row`) ends. Then calls PromoteIfUnservable.
+  // stale and was never rejected or invalidated, sets `row` to 0. Then calls
+  // PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if the token can no longer be
   // served to anybody, and a read that rejected it has waited for the flight.
   void PromoteIfUnservable();
   // F7: whether a timer would start a flight now if no flight were in progress.
   bool AheadPermitted() const;
-  // Whether a wake now would submit or end an attempt.
+  // Whether OnWake, if called now, would submit or end an attempt.
   bool Overdue() const;
   // R2: the moment before which an ordinary read returns what is published and
   // changes nothing. `boot` is that moment on BootTime, `wall` on the wall
@@ -146,8 +146,8 @@ struct ReferenceModel {
   // published last.
   uint64_t generation = 0;
   // `born` is when the token was published or last extended (A11),
-  // `born_wall_step` is `wall_step` then, and `life` is how long the token
-  // lives from then on.
+  // `born_wall_step` is the value of `wall_step` at that time, and `life` is
+  // how long the token lives after that time.
   Ms born = 0;
   Ms born_wall_step = 0;
   Ms life = 0;
@@ -157,7 +157,7 @@ struct ReferenceModel {
   bool from_source = false;
   bool withdrawn = false;
   bool degraded = false;  // The token was published again as degraded.
-  bool let_go = false;    // The token was released.
+  bool let_go = false;    // R12: the token was released.
   // The values of `failures` and `excused` before the token was published.
   int failures_before = 0;
   int excused_before = 0;
@@ -170,7 +170,7 @@ struct ReferenceModel {
   Ms issued = 0;
   Ms issued_life = 0;
 
-  // How many attempts the row of A13 has.
+  // A13: how many attempts in a row were started by rejections.
   int row = 0;
   // A10: `row_cause` is the cause of the latest failure that was not counted,
   // and `row_asked_until` is the end of the wait that a server last asked for
@@ -217,8 +217,8 @@ struct ReferenceModel {
   // two starts.
   bool exempt = false;
 
-  // B9: when the next attempt may start, as ordinary reads were last told, on
-  // BootTime and on the wall clock.
+  // B9: when the next attempt may start, as last told to ordinary reads.
+  // `told_next` is on BootTime, `told_next_wall` on the wall clock.
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
   // S1: what observers were last told.

@@ -171,10 +171,11 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test of `wake_at` after a lost attempt. While the token was stale,
-// the machine asked for no timer, so only a read started the next attempt. When
-// no token was usable, the machine asked for a timer in the past, so it asked
-// an executor that refused attempts again without pause.
+// Regression test of `wake_at` after the executor has lost an attempt. In the
+// past, while the token was stale, the machine asked for no timer, so only a
+// read started the next attempt. When no token was usable, the machine asked
+// for a timer that was already due. So while the executor refused attempts, the
+// machine submitted them without pause.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));

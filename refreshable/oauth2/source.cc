@@ -60,8 +60,8 @@ class Lender {
   }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
-    // A Borrow that finds the Lender closed also calls Return, so `Close` or
-    // another thread may have taken the Config already.
+    // A Borrow that finds the Lender closed also calls Return. So this code may
+    // run again after `Close` or another Return has taken the Config.
     Config* const last = config_.exchange(nullptr);
     if (last == nullptr) return;
     executors_internal::OsThread thread;
@@ -232,8 +232,9 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
   }
 
   // Called when the source is destroyed. An attempt that has not begun to send
-  // its request does not send it. If it waits for a turn, it fails now. If it
-  // waits for a supplier, it fails when the supplier has answered.
+  // its request does not send it. If the attempt waits for a turn, it fails
+  // now. If the attempt waits for a supplier, it fails when the supplier has
+  // answered.
   void Close() {
     lender_.Close();
     if (tokens_ != nullptr) tokens_->Sweep();

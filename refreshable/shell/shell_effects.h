@@ -70,7 +70,8 @@ struct Shell::Effects {
   bool timer_lost = false;  // Whether the input was the loss of the timer.
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
-  // Async reads whose DeliverTask (shell_reads.cc) the executor did not run.
+  // Async reads that CarryOut delivers itself, because the executor did not run
+  // their DeliverTask (shell_reads.cc).
   std::vector<uint64_t> deliver;
   std::vector<Garbage> garbage;
   // If the effects were deferred: the thread that must carry them out.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ReleaseSource: destroys a token source on a suitable thread. The source's
-// destructor may join a thread of its own, so it must not run on a thread that
-// is inside a call of `FetchDone`.
+// destructor must not run inside a call of `FetchDone`, because the destructor
+// may join the very thread that makes this call.
 
 #ifndef REFRESHABLE_SHELL_SOURCE_RELEASE_H_
 #define REFRESHABLE_SHELL_SOURCE_RELEASE_H_

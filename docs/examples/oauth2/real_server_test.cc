@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests NotesTokens, the transport and the JSON reader against a real OAuth 2.0
-// server, with 16 threads. Run it with `bazel run`. If the server cannot be
-// installed, the exit status is 75.
+// Tests NotesTokens (notes_tokens.h), the transport and the JSON reader against
+// a real OAuth 2.0 server, with 16 threads. Run it with `bazel run`. If the
+// server cannot be installed, the exit status is 75.
 
 #include "real_server.h"
 
@@ -184,7 +184,7 @@ TEST_F(RealServerTest, ServerIsKilledAndComesBack) {
   EXPECT_EQ(Crowd(*tokens, 2), (Outcomes{{"200", 32}}));
   EXPECT_EQ(server_.Count("token"), 1);
 
-  // The API accepts the token although oidc-provider is stopped.
+  // The API must accept the token even while oidc-provider is stopped.
   server_.StopProvider();
   EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"200", 16}}));
 }

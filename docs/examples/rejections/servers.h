@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The servers of a Play, and a record of the results of its calls.
+// The servers of a simulated program (`Play`), and a record of call results.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
@@ -41,8 +41,8 @@ class Servers {
   // Returns the time since the start of the play.
   absl::Duration Elapsed() const;
 
-  // Returns when the endpoint answers, or has answered, its latest call. The
-  // result is the time since the start of the play.
+  // Returns the time at which the endpoint answers, or has answered, its latest
+  // call. The time is counted from the start of the play.
   absl::Duration NextAnswer() const;
 
   // Returns the HTTP status with which a good server now answers a call with
@@ -74,8 +74,10 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls to the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts the issues as `Outcome` defines them. `failed_since_`
-  // counts the calls to good servers that have failed since the last issue.
+  // `issues_` counts the endpoint's answers with a token, except answers to
+  // attempts that were told of a rejected or withdrawn token. `failed_since_`
+  // counts the calls to good servers that have failed since `issues_` last
+  // rose.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   // Whether a good server has already rejected one call because of

@@ -532,7 +532,7 @@ TEST_F(CurlTransportTest, TransportMayBeDestroyedAndUsedInsideADone) {
                                 second.Notify();
                               });
               first.Notify();
-              // This or the outer `transport` is the last owner.
+              // This copy of `transport` or the test's own is the last owner.
               transport.reset();
             });
   transport.reset();

@@ -69,8 +69,8 @@ class Checks {
   // Checks the outcome of a read that started after `before` was taken.
   void Read(const Before& before, absl::Duration timeout, Where where,
             const LeaseOr& lease);
-  // Notes that reads which start after this call must get `generation` or a
-  // later generation.
+  // After this call, each read that starts must get `generation` or a later
+  // generation.
   void Raise(uint64_t generation);
   // These must be called before and after each `Reset()`. After a reset, the
   // withdrawn token may be published again (A1).
