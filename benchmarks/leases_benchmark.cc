@@ -20,7 +20,7 @@
 // (`Rival`): publications, reads of the kind "oldest", and the release of
 // leases of a replaced token.
 //
-// The exit code is 1 if a target is missed. If its first argument is
+// The exit code is 1 if a target is missed. If the first argument is
 // --benchmark_min_time=VALUE, the program measures briefly and exits with 0, to
 // check that it works.
 
@@ -160,7 +160,8 @@ double All(Source& source, int held, int64_t reads,
 
 using Measure = std::function<double(const std::function<void()>& ready)>;
 
-// Returns the floor's nanoseconds per read.
+// Returns the nanoseconds per read of the floor, which loads only a pointer and
+// the time.
 double Floor(int64_t reads) {
   static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
   int64_t good = 0;

@@ -167,8 +167,8 @@ class HandClock final : public Clock {
 };
 
 // Regression test: the executor used to ask the system for only one thread at a
-// time. It asked again only if no other thread had taken a task meanwhile. The
-// last tasks of this test waited forever.
+// time. If another thread took a task meanwhile, the executor did not ask
+// again, although further tasks were queued. Those tasks waited forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;

@@ -35,8 +35,9 @@ struct RefreshError {
   // future if `fatal`; otherwise the status's message contains this time,
   // rounded up to whole seconds.
   //
-  // Until this moment comes or changes, all reads with the same value of
-  // `rejected` report the same time, even if the wall clock is set meanwhile.
+  // Until this moment comes or changes, all errors with the same value of the
+  // field `rejected` report the same time, even if the wall clock is set
+  // meanwhile.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
@@ -68,12 +69,12 @@ bool IsFatal(const absl::Status& status);
 // itself failed with DEADLINE_EXCEEDED, and for a status that no read returned.
 bool IsReadTimeout(const absl::Status& status);
 
-// Attaches to `status`, the status of a failed attempt, the wait that the
-// server asked for (Retry-After, RFC 9110, section 10.2.3). This wait replaces
-// the backoff (`RetryPolicy`), even if the backoff is longer. But a
-// wait above `RetryPolicy::max_retry_after` is cut to that limit, and does not
-// shorten the backoff. Negative durations are stored as zero, and zero
-// has no effect. Requires: !status.ok().
+// Attaches the wait that the server asked for (Retry-After, RFC 9110, section
+// 10.2.3) to the status of a failed attempt. This wait replaces the backoff
+// (`RetryPolicy`), even if the backoff is longer. But a wait above
+// `RetryPolicy::max_retry_after` is cut to that limit, and does not shorten the
+// backoff. Negative durations are stored as zero, and zero has no effect.
+// Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
 // Returns the wait that SetRetryAfter attached to `status`; nullopt if there is

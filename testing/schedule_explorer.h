@@ -55,7 +55,7 @@ class Step {
 };
 
 // The steps that a scenario can have. A step that calls the Refreshable can
-// happen only while the Refreshable exists. Exception: `Do` can always happen.
+// happen only while the Refreshable exists.
 Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
@@ -82,21 +82,23 @@ Step Destroy();
 Step RefuseTasks();
 Step RefuseTimers();
 // Makes the source answer every call with `answer` before Fetch returns. This
-// step has a second action, which makes the source hold calls again.
+// step has a second action, which makes the source leave later calls
+// unanswered.
 Step AnswerInside(const Answer& answer);
 // `Pass` moves both clocks, as a suspend does. Timers that become due meanwhile
 // do not run yet, and so are late. `StepWall` moves only the wall clock,
 // forward or back.
 Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
+// Calls `run`. This step can happen even if the Refreshable does not exist.
 Step Do(std::string name, std::function<void(World&)> run);
 
 // Answers of the source. `Succeed()` is in schedule_world.h. Fail returns a
 // failure. FailFor returns a failure with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
-// Returns an answer with the withdrawn token. The answer has a new token if no
-// token was withdrawn, or if a later token has been published.
+// Returns an answer with the token that was invalidated. The answer has a new
+// token if none was invalidated, or if a later token has been published.
 Answer BringInvalidated();
 // Returns an answer with the token that the Refreshable holds. The answer has a
 // new token if the Refreshable holds no token, or may already have released its
@@ -125,8 +127,8 @@ struct Scenario {
   // If true, tasks and timers are not steps. Instead, all tasks and due timers
   // run before each step and after the last step, in the executor's own order.
   bool runs_at_once = false;
-  // An additional check after each step, which calls `World::Expect`. May be
-  // null.
+  // Called after each step. Makes additional checks with `World::Expect`. May
+  // be null.
   std::function<void(World&)> check;
 };
 
@@ -190,10 +192,11 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // - No expired and no withdrawn token is handed out. Generations rise.
 // - Attempts do not overlap and do not start too early.
 // - A discarded answer changes nothing.
-// - Each read ends once. A rejecting read (A7) never waits for permission.
-// - Refreshing recovers from each state (`World::CheckRecovers`). When the
-//   state is reached for the first time, a success suffices. When it is reached
-//   again, Reset() is called before the success.
+// - Each read ends once. A rejecting read (A7) never waits until an attempt is
+//   permitted.
+// - Refreshing recovers from each state (`World::CheckRecovers`). The first
+//   time the state is reached, successful answers of the source must be enough.
+//   Every later time, Reset() is called as well.
 //
 // If the program is aborted or hangs during a schedule, Explore writes that
 // schedule to stderr.

@@ -205,8 +205,8 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// If a thread that publishes a few nodes waited for a stalled scan, this test
-// would never end.
+// A thread may publish a few nodes without waiting for a stalled scan. If it
+// had to wait, this test would never end.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));

@@ -467,8 +467,8 @@ class CheckedMachine::StepChecker {
                : input_.ms;
   }
 
-  // F4: the time from now at which the hint of the input asks to replace the
-  // token; kNever if there is no positive hint.
+  // F4: the time from now until the token should be replaced, according to the
+  // input's hint `refresh_in`; kNever if there is no positive hint.
   Ms Hint() const {
     if (input_.refresh_in <= 0 || input_.refresh_in == kNever) return kNever;
     return call_.has_value() ? input_.refresh_in - (is_.t - call_->started)
@@ -526,8 +526,8 @@ class CheckedMachine::StepChecker {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
     if (was_.rejecting_read_waits && (is_.Usable() || is_.Grace())) {
-      // A8: if the attempt was told of the rejection, the reads that rejected
-      // the token fail. Otherwise these reads are made again (kServe).
+      // A8: if the attempt was told of the rejection, rejecting reads fail.
+      // Otherwise rejecting reads are made again (kServe).
       rejecting_waiters_ = {
           was_.told_rejected > 0 ? Waiters::kFail : Waiters::kServe,
           Clause::kA8};

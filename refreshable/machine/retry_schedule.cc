@@ -18,8 +18,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest cooldown. Exceptions: the policy sets `background_cooldown`, or
-// sets a longer `min_interval`.
+// The longest cooldown: a pause of background attempts after one has failed.
+// Exceptions: the policy sets `background_cooldown`, or a longer
+// `min_interval`.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains

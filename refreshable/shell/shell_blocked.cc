@@ -145,9 +145,9 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // Does not go through UseExecutor, because that would defer the effects of
-  // each task that runs here. So Close does not wait for this call, and the
-  // user must not destroy the executor while a thread drives it.
+  // Does not go through UseExecutor, which would defer the effects of each task
+  // that runs here. But Close waits only for calls that go through UseExecutor.
+  // So the user must not destroy the executor while a thread drives it.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -240,11 +240,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   }
 }
 
-// Called when Drive has returned. Returns nullopt if `Ready` returns true or
-// the deadline has passed; the caller must then call Block again. Otherwise, if
-// the read is settled, waits until one of the two holds. If the read is not
-// settled, returns an error, because nothing that the executor could run would
-// settle it.
+// Called when Drive has returned. If the read is settled, waits until `Ready`
+// returns true or the deadline has passed. If the read is not settled, does not
+// wait. Returns nullopt if `Ready` returns true or the deadline has passed; the
+// caller must then call Block again. Otherwise returns an error, because
+// nothing that the executor could run would settle the read.
 std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (;;) {

@@ -55,7 +55,7 @@ class TypedShell final : public Shell {
   }
   ~TypedShell() override { Unregister(); }
 
-  // Does what clause E1 requires of the destructor, and drops the source. A
+  // Does the work of the Refreshable's destructor (E1), and drops the source. A
   // call of `Fetch` that is still running owns the source until it returns. A
   // `done` that has not been called keeps this object alive, but not the
   // source.

@@ -49,8 +49,8 @@ void Call(Strings& token, Http* http, int* answers) {
 }
 
 // Regression test: in the past, a call in progress kept the functions in the
-// options alive. If such a function owned the HTTP client, the function and the
-// client lived forever.
+// options alive. If such a function owned the HTTP client, and the client owned
+// the call, all three lived forever.
 TEST(HookLifetimeTest, E1AClientThatOnlyAHookOwnsGoesWithTheRefreshable) {
   for (const bool in_same_token : {false, true}) {
     ManualExecutor executor;

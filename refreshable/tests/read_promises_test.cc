@@ -250,8 +250,8 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
 }
 
 // The source of `token` reads `other`, and the source of `other` reads `token`.
-// The read of `token` is made inside the attempt that it would wait for. So
-// that read fails at once, and both attempts end.
+// The source of `other` would wait for the attempt inside which it is called.
+// So its read fails at once, and both attempts end.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;

@@ -58,8 +58,8 @@ class FaultsFixture : public testing::Test {
   // Calls `broken`, which breaks the endpoint. Waits until one more read of
   // each thread has failed, and until `failures` calls of the source since
   // `Begin` have failed with the message `words`. Then calls `mended`, which
-  // repairs the endpoint, and `AwaitRecovery`. The default of `failures` is
-  // enough to exhaust the Refreshable.
+  // repairs the endpoint. Then calls `AwaitRecovery`. The default of `failures`
+  // is enough to exhaust the Refreshable.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);

@@ -222,8 +222,8 @@ class Subject {
     done(MakeCredential());
   }
 
-  // Switches off all faults, then uses and destroys the instance. (Creates the
-  // instance first if there is none.) Returns whether both reads succeeded, and
+  // Switches off all faults, creates the instance if there is none, makes two
+  // reads, and destroys the instance. Returns whether both reads succeeded, and
   // each asynchronous read got its callback once, before the destructor.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
