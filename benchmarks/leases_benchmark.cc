@@ -160,8 +160,7 @@ double All(Source& source, int held, int64_t reads,
 
 using Measure = std::function<double(const std::function<void()>& ready)>;
 
-// Returns the nanoseconds per read of the floor, which loads only a pointer and
-// the time.
+// Returns the nanoseconds per read of `PointerAndTime`, the floor.
 double Floor(int64_t reads) {
   static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
   int64_t good = 0;

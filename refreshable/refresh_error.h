@@ -35,9 +35,8 @@ struct RefreshError {
   // future if `fatal`; otherwise the status's message contains this time,
   // rounded up to whole seconds.
   //
-  // Until this moment comes or changes, all errors with the same value of the
-  // field `rejected` report the same time, even if the wall clock is set
-  // meanwhile.
+  // Until this moment comes or changes, all errors with the same `rejected`
+  // report the same time, even if the wall clock is set meanwhile.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;

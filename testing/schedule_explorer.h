@@ -82,8 +82,7 @@ Step Destroy();
 Step RefuseTasks();
 Step RefuseTimers();
 // Makes the source answer every call with `answer` before Fetch returns. This
-// step has a second action, which makes the source leave later calls
-// unanswered.
+// step has a second action, after which the source leaves calls unanswered.
 Step AnswerInside(const Answer& answer);
 // `Pass` moves both clocks, as a suspend does. Timers that become due meanwhile
 // do not run yet, and so are late. `StepWall` moves only the wall clock,
@@ -127,8 +126,7 @@ struct Scenario {
   // If true, tasks and timers are not steps. Instead, all tasks and due timers
   // run before each step and after the last step, in the executor's own order.
   bool runs_at_once = false;
-  // Called after each step. Makes additional checks with `World::Expect`. May
-  // be null.
+  // Makes additional checks (`World::Expect`) after each step. May be null.
   std::function<void(World&)> check;
 };
 

@@ -14,8 +14,8 @@ namespace internal {
 // How a RefPtr counts. A specialization must have two static functions that
 // take a T*: `Ref` adds a reference; `Unref` drops a reference, and destroys
 // the object if that was the last reference. (If they were free functions,
-// argument-dependent lookup could find a user's function of the same name in
-// the namespace of a template argument of T.)
+// and T had a template argument of a user's type, a call could find the user's
+// function of the same name instead.)
 template <typename T>
 struct RefCount;
 

@@ -18,7 +18,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest cooldown: a pause of background attempts after one has failed.
+// The longest cooldown, the pause after a failed background attempt.
 // Exceptions: the policy sets `background_cooldown`, or a longer
 // `min_interval`.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
