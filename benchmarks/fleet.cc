@@ -339,7 +339,7 @@ bool Check(const Scenario& scenario, int clients, const Day& day) {
   const int last = LastSecond(scenario);
   const double second = Peak(day.calls, 1, scenario.begin, last);
   limit("clients that never healed", n - day.healed_after.size(), 0);
-  limit("the third wave's peak by the minute", Peak(day.waves[kWave], 60),
+  limit("the peak by the minute of wave 3", Peak(day.waves[kWave], 60),
         n / probe / 4);
   const double healed = day.healed_after.empty() ? 0 : day.healed_after.back();
   switch (scenario.kind) {
