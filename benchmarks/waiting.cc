@@ -18,7 +18,7 @@
 // endpoint.
 //
 // The program takes 45 seconds. The exit code is 1 if Refreshable called the
-// endpoint more than once in a round that is shown. If its first argument is
+// endpoint more than once in a round that is shown. If the first argument is
 // --benchmark_min_time=VALUE, the program only checks that it works: all times
 // are divided by ten, and both tables use eight threads and one round.
 

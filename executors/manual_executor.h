@@ -63,7 +63,8 @@ namespace refreshable {
 // the destructor has begun, `Run`, `RunBlocking` and `RunAfter` end the
 // program. An object that queues tasks, such as a Refreshable, may call these
 // methods when one of its tasks is destroyed. So the object must be destroyed
-// before the executor. The tasks that it leaves pending then do no harm.
+// before the executor. Tasks of the object that are still pending after the
+// object's destruction do no harm.
 class ManualExecutor final : public Executor {
  public:
   // A description of a pending step, for code that chooses the order of steps

@@ -18,11 +18,11 @@ namespace refreshable {
 // What happens while refreshing is *exhausted*: there were too many failures in
 // a row (`RetryPolicy::max_consecutive_failures`), and no usable token is left.
 enum class OnExhausted {
-  // The next attempt starts at the earliest about `RetryPolicy::probe_interval`
-  // after the start of the last attempt. The first read after that time, or the
-  // timer of `RefreshPolicy::refresh_ahead`, starts this attempt. A read waits
-  // for the attempt that it has started or that is in progress. All other reads
-  // fail at once. Exception: a read that may be served an expired token
+  // The next attempt is permitted about `RetryPolicy::probe_interval` after the
+  // start of the last attempt. The first read after that time, or the timer of
+  // `RefreshPolicy::refresh_ahead`, starts this attempt. A read waits for the
+  // attempt that it has started or that is in progress. All other reads fail at
+  // once. Exception: a read that may be served an expired token
   // (`RefreshPolicy::max_stale_on_error`) gets this token at once.
   kSelfHeal,
   // No further attempt starts. `Reset()` ends this state, and so does a usable
@@ -45,10 +45,11 @@ struct RetryPolicy {
   double multiplier = 2.0;
   // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
-  // How often a refresh that a read waits for may retry after its first
-  // attempt. >= 0. A background refresh does not retry. No refresh retries
-  // while refreshing is exhausted. A rejecting read (`ReadOptions::rejected`)
-  // causes no retries as long as the rejected token can still be served.
+  // How many times a refresh may retry after its first attempt, if a read waits
+  // for the refresh. >= 0. A background refresh does not retry. No refresh
+  // retries while refreshing is exhausted. A rejecting read
+  // (`ReadOptions::rejected`) causes no retries as long as the rejected token
+  // can still be served.
   int max_retries = 6;
   // Refreshing is exhausted after this many failures in a row, as soon as no
   // usable token is left. Failures are counted across refreshes. A failure is
@@ -121,9 +122,9 @@ struct RefreshPolicy {
   // `retry.probe_interval` again. >= 1.
   int max_abandoned_calls = 2;
   // A token is young for this long after its publication, but at most for half
-  // its lifetime. The invalidation of a young token counts as a failure. It
-  // also adds the failures from before the token's publication to the count
-  // again. A token that `Install` published is exempt. >= 0.
+  // its lifetime. The invalidation of a young token counts as a failure. The
+  // failures from before the token's publication are then also counted again. A
+  // token that `Install` published is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
   // The longest wait between two attempts that rejecting reads
   // (`ReadOptions::rejected`) start. These waits grow like the backoffs

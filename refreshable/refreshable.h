@@ -128,8 +128,8 @@ class Refreshable {
     // `on_token_changed`, `same_token` and `classify` are called without a
     // lock, on any thread, and possibly on several threads at once. The
     // Refreshable's destructor destroys these functions, and releases the
-    // observer. But what is being called at that moment lives until the call
-    // has returned.
+    // observer. But a function or an observer that is being called at that
+    // moment lives until the call has returned.
 
     // Called after a token was published under a new generation, on the thread
     // on which the source answered or `Install` was called. Waiting readers are
@@ -167,9 +167,9 @@ class Refreshable {
     absl::Duration timeout = absl::InfiniteDuration();
     // Replaces `RetryPolicy::max_retries` for this read. If several reads wait
     // for one refresh, the largest of their values limits the retries of the
-    // refresh, and a read with a smaller value fails after that many retries.
-    // Does not change any wait between attempts. Negative values are treated as
-    // zero.
+    // refresh. A read with a smaller value fails after its own number of
+    // retries. Does not change any wait between attempts. Negative values are
+    // treated as zero.
     std::optional<int> max_retries = std::nullopt;
     // If not 0, the generation of a token that a server rejected: the server
     // answered 401 or 403 to a call with that token. This makes the read a
@@ -195,7 +195,7 @@ class Refreshable {
     // and `Install`.
     //
     // The read is an ordinary read if it begins before this generation is
-    // published, or after its token can no longer be served to anyone.
+    // published, or when the rejected token can no longer be served to anyone.
     Generation rejected = {};
   };
 
@@ -490,7 +490,7 @@ class Refreshable {
   // The cell in `*state_`. A read uses this reference, because a read that went
   // through `state_` would load one more pointer.
   const internal::SnapshotCell& cell_;
-  // A call that waits, or uses the shell after it has run user code, holds a
+  // A call that waits, or that uses the shell after running user code, holds a
   // copy of `state_`, because the Refreshable may be destroyed meanwhile.
   const internal::RefPtr<TypedShell> state_;
 };

@@ -23,7 +23,7 @@ namespace {
 constexpr absl::string_view kMark = "tok-7f3a9";
 
 // The number of blocks of memory that this thread has freed. `operator delete`
-// counts them here, and examines each block before it frees it.
+// counts them here. It examines each block before freeing the block.
 thread_local int blocks_freed = 0;
 // The number of freed blocks that contained `kMark` without its first two
 // characters.

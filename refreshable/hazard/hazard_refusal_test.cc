@@ -77,7 +77,7 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
     outside.join();
     return;
   }
-  // Nobody holds the node, but without the barrier a scan cannot know that.
+  // Nobody holds the node, but without the barrier the domain cannot know that.
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
   // Reading and releasing still succeed. Neither frees the retired node.

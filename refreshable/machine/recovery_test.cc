@@ -68,7 +68,8 @@ TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kFail);
   d.At(Ms(100)).Reset();
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kWait);
-  EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);  // The retry is due at 1 s.
+  // The deadline of this read is at 900 ms. The retry is due at 1 s.
+  EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);
   d.At(S(1)).Wake();
   d.Start();
   d.Fail();

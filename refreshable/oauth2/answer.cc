@@ -265,9 +265,8 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   }
   const absl::string_view bytes = token.text.reveal();
   if (bytes.empty()) return Refused("has an empty access token");
-  // RFC 6749, appendix A.12, permits the bytes from space to tilde. If a token
-  // contained a line break, it would end the header in which a program sends
-  // the token.
+  // RFC 6749, appendix A.12, permits the bytes from space to tilde. A line
+  // break in a token would end the header in which a program sends the token.
   if (!std::all_of(bytes.begin(), bytes.end(),
                    [](char c) { return c >= ' ' && c <= '~'; })) {
     return Refused("has an access token with a byte that no token may contain");

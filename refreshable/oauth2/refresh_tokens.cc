@@ -63,7 +63,7 @@ class RefreshTokens::StoreCall {
 
 // While a Continuing exists, `continuing_` has an entry for the thread that
 // made the Continuing. ContinueAfterAnswer looks in `continuing_` to see
-// whether its thread is inside Continue.
+// whether the calling thread is inside Continue.
 class RefreshTokens::Continuing {
  public:
   explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {

@@ -131,8 +131,8 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
     const Endpoint& endpoint, const ClientAuthentication& client,
     const ExchangeTokens& tokens);
 
-// Each of these two functions returns OK if at least one of the four functions
-// above accepts its argument. Otherwise it returns INVALID_ARGUMENT.
+// Each of these two functions returns OK if its argument is valid for at least
+// one of the four functions above. Otherwise it returns INVALID_ARGUMENT.
 absl::Status ValidateEndpoint(const Endpoint& endpoint);
 absl::Status ValidateClient(const ClientAuthentication& client);
 

@@ -122,7 +122,7 @@ class AsyncRead : private PendingRead {
   // for each read.
   virtual void Deliver(absl::StatusOr<HazardHolder> outcome) = 0;
   // Called instead of `Deliver` if the read is cancelled, under no lock.
-  // Destroys what the user gave.
+  // Destroys the user's callback.
   virtual void Discard() {}
 
   uint64_t id_ = 0;

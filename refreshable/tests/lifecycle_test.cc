@@ -261,8 +261,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   std::atomic<bool> left{false};
   token_ = Make(&probe, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  // The destructor first ends the read of this thread. Then the destructor
-  // waits for the other thread, which is inside `Run`.
+  // The destructor below first ends the read of this thread. Then it waits for
+  // the thread that calls GetAsync and is inside `Run`.
   threads_.emplace_back([&] {
     Strings::ReadOptions options;
     options.rejected = Generation(1);

@@ -49,8 +49,8 @@ class Oracle final : public refreshable::Observer {
   // Must be called before a read and before ReportRejected.
   void BeforeRead() { PassTime(); }
   // Must be called before Invalidate. `in_flight` says whether a refresh is in
-  // flight. `serves` says whether the running attempt was told of a rejection
-  // of the token, and so goes on in place of a new attempt (A2).
+  // flight. `serves` says whether the running attempt was told that the token
+  // was rejected. If so, Invalidate does not abandon the attempt (A2).
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
@@ -98,8 +98,9 @@ class Oracle final : public refreshable::Observer {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
   }
-  // A7: returns true if a read that rejects `generation` and begins now is a
-  // rejecting read, and false if it is an ordinary read.
+  // A7: returns whether a read with `rejected = generation` that begins now is
+  // a rejecting read. The read is an ordinary read if it may be given the token
+  // published last, or if that token can no longer be served.
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
@@ -233,17 +234,18 @@ class Oracle final : public refreshable::Observer {
   std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether the wall clock was stepped since the cooldown began, and no token
-  // was usable just before the step. If so, an attempt submitted before the
-  // step need not wait for `cooldown_`, even if the step has made the token
-  // usable again.
+  // Whether, since the cooldown began, the wall clock was stepped while no
+  // token was usable. Without a usable token, the cooldown forbids no attempt
+  // (B3). So an attempt that was submitted before the step may start, even if
+  // the step has made the token usable again.
   bool cooldown_over_ = false;
 
   // Whether a rejecting read started the queued attempt.
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;  // What `running_by()` returns.
   bool noted_ = false;                         // What `noted()` returns.
-  // The number of attempts in the row of A13. Meaningful only if `row_known_`.
+  // The number of attempts in the present row. A row is a sequence of attempts
+  // that rejections started (A13). Meaningful only if `row_known_` is true.
   int row_ = 0;
   bool row_known_ = true;
   // The end of the Retry-After with which an attempt of the row failed.

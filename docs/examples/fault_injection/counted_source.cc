@@ -133,9 +133,10 @@ int FailuresBefore(const std::vector<Call>& calls, size_t next) {
 std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
-  // The earliest time at which the attempt of call i can have started: the end
-  // of the last earlier call whose answer the library waited for. (Only the
-  // library knows when the attempt really started.)
+  // The earliest time at which the attempt of call i can have started. Only the
+  // library knows when the attempt really started. But the library starts no
+  // attempt while it waits for an answer. So the earliest time is the end of
+  // the last call before call i whose answer the library waited for.
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];

@@ -36,15 +36,16 @@ struct Act {
 };
 
 // Returns the phases of the script, in order. kBadGateway lasts longer than a
-// token's life, and kRevoking lasts longer than a probe interval. So every
-// client that has not given up notices both phases.
+// token's life, so every client needs a new token during this phase. kRevoking
+// lasts longer than a probe interval, so every client that has not given up
+// asks for a token during this phase.
 const std::vector<Act>& Script();
 
 // The times of the clients are the times in production divided by this factor.
 constexpr int kFactor = 20;
 
-// How long a token lives. A number of whole seconds, because the endpoint sends
-// it as `expires_in` (RFC 6749).
+// How long a token lives. This must be a whole number of seconds, because the
+// endpoint sends it as `expires_in` (RFC 6749).
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
 // Returns the library's default policy with its times divided by `factor`.

@@ -176,13 +176,14 @@ class Call {
   CURL* easy() const { return easy_.get(); }
   bool cancelled() const { return options_.cancelled(); }
 
-  // Ends the request. Passes the answer to `done` if `code` is CURLE_OK or the
-  // body is too long; otherwise passes a failure.
+  // Ends the request. If `code` is CURLE_OK, passes the answer to `done`. If
+  // the body is too long, passes an answer that says so and has no body.
+  // Otherwise passes a failure.
   void Finish(CURLcode code);
-  // Returns whether the request must be made again on a new connection, because
-  // OnConnected refused a reused connection before anything was sent. If so,
-  // prepares `easy()` for that, and the caller must add `easy()` to libcurl
-  // again.
+  // If OnConnected refused a reused connection before anything was sent,
+  // prepares `easy()` for a new connection and returns true. The caller must
+  // then remove `easy()` from libcurl and add it again. Otherwise, or if
+  // preparing fails, returns false.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
@@ -314,9 +315,9 @@ int Call::OnConnected(void* self, char*, char*, int remote_port,
   if (call.sending_) return CURL_PREREQFUNC_ABORT;
   long connects = 0;  // NOLINT(runtime/int): libcurl's type.
   curl_easy_getinfo(call.easy(), CURLINFO_NUM_CONNECTS, &connects);
-  // If there is something to read from a reused connection, it may be the
-  // connection's end or an answer that nobody asked for. libcurl would take
-  // such an answer for the answer to this request.
+  // `connects` is 0 if libcurl reuses a connection. If this connection is not
+  // quiet, it may have ended, or may hold an answer that nobody asked for.
+  // libcurl would take such an answer for the answer to this request.
   if (connects == 0 && !call.sockets_->IsQuiet(local_port, remote_port)) {
     call.needs_new_connection_ = true;
     return CURL_PREREQFUNC_ABORT;

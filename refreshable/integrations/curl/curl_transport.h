@@ -31,9 +31,10 @@ struct CurlTransportOptions {
   // How long it may take to find the server's address and to connect to the
   // server, TLS included. At least 1 ms. More than one day counts as one day.
   absl::Duration connect_timeout = absl::Seconds(10);
-  // When a request ends, its connection is kept for further requests. If more
-  // connections than this are open then, idle or in use, an idle connection is
-  // closed. At least 0; if 0, each request makes a connection of its own.
+  // When a request ends, its connection is kept for further requests. If the
+  // number of connections, both idle and in use, now exceeds this limit, an
+  // idle connection is closed. At least 0; if 0, each request makes a
+  // connection of its own.
   int max_idle_connections = 8;
   // How long a connection may be idle and still be reused. At least one second.
   // Fractions of a second are ignored. More than one day counts as one day.
