@@ -160,7 +160,7 @@ double All(Source& source, int held, int64_t reads,
 
 using Measure = std::function<double(const std::function<void()>& ready)>;
 
-// Returns the nanoseconds per read of `PointerAndTime`, the floor.
+// Returns the nanoseconds per read of the cheapest cache that is correct.
 double Floor(int64_t reads) {
   static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
   int64_t good = 0;

@@ -25,7 +25,7 @@ struct Health {
   // When the token last published expires, in wall time. The infinite future if
   // it never expires or if no token has been published yet.
   absl::Time expires_at = absl::InfiniteFuture();
-  // Whether the token last published was rejected by a server or withdrawn.
+  // Whether the token last published was rejected by a server or invalidated.
   // `Reset` makes this false.
   bool rejected = false;
   bool refreshing = false;  // Whether a refresh is in flight.

@@ -52,7 +52,7 @@ class AnySource {
 }  // namespace internal
 
 // A rig controls the server that the source asks, or a substitute for that
-// server. If a clause needs something that a rig cannot do, the clause does not
+// server. If a test needs something that a rig cannot do, the test does not
 // apply. The server works at first. The test's thread calls the methods, with
 // two exceptions. `AwaitStalled` is called on another thread, for which the
 // test's thread waits. `TokenSourceRig::Bytes` is called on the threads on

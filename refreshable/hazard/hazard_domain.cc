@@ -208,10 +208,10 @@ class Domain final : public HazardDomain {
   }
 
   // Registers the domain's handlers of fork(). Called by a static initializer,
-  // or at the first use of the domain if that is earlier. If they were
-  // registered only at the first use, another thread might be inside fork() at
-  // that moment. Its fork() would run no handlers and could copy a scan in
-  // progress. In the child, the scan would never end.
+  // or at the first use of the domain if that is earlier. If the handlers were
+  // registered only at the first use, another thread might be inside fork()
+  // then. Its fork() would run no handlers and could copy a scan in progress.
+  // In the child, the scan would never end.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -233,8 +233,8 @@ class Domain final : public HazardDomain {
   void AfterForkInParent();
   void AfterForkInChild();
 
-  // Returns a counted reference of `node`, which `slot` announces, and clears
-  // `slot`.
+  // Returns a counted reference of `node`, and clears `slot`. Requires: `slot`
+  // announces `node`.
   static HazardRawHolder Counted(const HazardNode* node, DomainSlot& slot);
   DomainSlot& ClaimShared(const HazardNode* node, bool& transient);
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -278,11 +278,11 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) A reader sets this flag before it claims a shared slot. That store,
-    // the claim and the load below are sequentially consistent. If a scan sees
-    // the flag unset, readers may still announce the scan's nodes in shared
-    // slots later. But each such reader will find the cell changed, and will
-    // not use the node.
+    // (M2) A reader sets this flag, claims a shared slot, and then checks that
+    // the cell still holds the node. These operations and the load below are
+    // sequentially consistent. If this load returns false, readers may still
+    // announce retired nodes in shared slots later. But their checks will then
+    // find the cell changed, and they will not use the node.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -342,8 +342,8 @@ ABSL_CONST_INIT Domain the_domain;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// The slot of threads that have no slots. It is never free: it announces
-// itself.
+// The ring of a thread that has no record refers to this slot. The slot is
+// never free, because it announces itself.
 ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 
 // The three variables below are trivially destructible, because destructors of
@@ -381,10 +381,10 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
 }
 
 // (M7) Returns true if no other thread owns a record. Then this thread sees all
-// that other threads have announced, and no later read of a node that this
-// thread has taken from `incoming_` can succeed. If no slot announces such a
-// node, the scan may free the node without a heavy barrier. Always returns
-// false in symmetric mode, and while a test replaces the barrier.
+// that other threads have announced. And later reads cannot get a node that
+// this thread has taken from `incoming_`. If no slot announces such a node, the
+// scan may free the node without a heavy barrier. Always returns false in
+// symmetric mode, and while a test replaces the barrier.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -483,10 +483,10 @@ void Domain::AfterForkInChild() {
   for (SharedRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
-  // The child registers for the heavy barrier itself. `mode_` does not prove
-  // that the child has inherited a registration: a thread of the parent may
-  // have run SetUp after fork() had copied the registrations and before fork()
-  // copied the memory.
+  // The child must register for the heavy barrier, because `mode_` does not
+  // prove that the child has inherited a registration. A thread of the parent
+  // may have run SetUp after fork() had copied the registrations and before
+  // fork() copied the memory.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -721,8 +721,8 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
               return before(a, b.node);
             });
   ForEachSlot([&](HazardSlot& slot) {
-    // (M2) For every read of one of `nodes` that succeeds, this load sees the
-    // announcement or a later value of the slot. (M6) This load also acquires:
+    // (M2) If a read gets one of `nodes`, this load sees the announcement of
+    // the read or a later value of the slot. (M6) This load also acquires:
     // if it sees that a hold was released from the slot, all uses of the node
     // through that hold happen before this load.
     const void* const node = slot.node.load(std::memory_order_seq_cst);

@@ -78,7 +78,7 @@ TEST(RefreshMachineReadTest, F3ALifetimeCountsFromTheStartOfItsAttempt) {
   d.At(S(5)).Start();  // Time in the executor's queue is not counted.
   d.At(S(15)).Succeed(Expiry::In(S(100)));
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(105)));
-  EXPECT_EQ(d.check_at(), S(60));  // Half of the 90 s that are left.
+  EXPECT_EQ(d.check_at(), S(60));  // 15 s + half of the 90 s that are left.
   EXPECT_EQ(d.At(S(105) - Ms(22500) - Tick()).freshness(), Freshness::kStale);
   EXPECT_EQ(d.At(S(105) - Ms(22500)).freshness(), Freshness::kExpired);
 }

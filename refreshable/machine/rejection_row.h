@@ -79,9 +79,9 @@ class RejectionRow {
   // Replaces the wait before the next attempt. Requires: attempts() > 0.
   void SetWait(absl::Duration wait) { row_->wait = wait; }
 
-  // Called in the child of a fork() if an attempt that a rejection started is
-  // running. Undoes the OnStart of that attempt, because the attempt belongs to
-  // the parent. Does nothing if the row has ended since that attempt started.
+  // Called in the child of a fork() if the running attempt was started by a
+  // rejection. Undoes the OnStart of that attempt, because the attempt belongs
+  // to the parent. Does nothing if the row has ended since the attempt started.
   void OnFork() {
     if (attempts() == 0) return;
     --row_->attempts;

@@ -137,7 +137,7 @@ std::vector<Oddity> Oddities() {
   const auto bad_type = Permanent("a token of a type that is not accepted");
   const Headers date = {{"date", kDate}};
   return {
-      // When the token expires.
+      // The expiry of the token.
       With("no expiry", {}, Never()),
       Lives("null", Null(), Never()),
       Lives("a number", Number("3600"), In(hour)),

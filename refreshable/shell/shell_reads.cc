@@ -74,9 +74,9 @@ absl::Status MakeStatus(const ReadFailure& failure) {
 // ---- Reads ----
 
 // If `request` rejects a generation that has not been published yet, makes it
-// the request of an ordinary read (A7). If the request stayed as it is, and the
-// machine were asked again after that generation was published, the machine
-// would take the new token for rejected.
+// the request of an ordinary read (A7). Otherwise, if that generation were
+// published before the machine is asked again, the machine would take the new
+// token for rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
@@ -260,8 +260,8 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
 
 // Settles the async reads whose deadline is `until` or earlier, with the
 // outcome `outcome`. Exception: a read that is settled already keeps its
-// outcome. It is normally dispatched after the observer and the hook have run.
-// If its deadline passes before that, it is dispatched at once.
+// outcome. If its deadline has passed, it is dispatched at once, even before
+// the observer and `on_token_changed` have run.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;

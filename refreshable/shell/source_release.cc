@@ -23,9 +23,9 @@ void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   if (thread.Start([owned] { delete owned; })) thread.Detach();
 }
 
-// A task that drops the source when it is run, or when it is destroyed without
-// having run. If that happens inside a call of `FetchDone`, a new thread drops
-// the source.
+// A task that drops the source when the task runs, or when the task is
+// destroyed without having run. Inside a call of `FetchDone`, the task lets a
+// new thread drop the source.
 class ReleaseTask {
  public:
   explicit ReleaseTask(std::shared_ptr<void> source)

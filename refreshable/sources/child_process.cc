@@ -98,8 +98,8 @@ class SpawnPlan {
 
   // Puts the new process into a process group of its own, with no signal
   // blocked or ignored. On systems that can close all other files, the process
-  // has only stdin, stdout and stderr open. On other systems, it also has the
-  // files open that this program has opened without O_CLOEXEC.
+  // has only stdin, stdout and stderr open. On other systems, it also inherits
+  // each file that this program has opened without O_CLOEXEC.
   void Isolate() {
     int flags =
         POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;

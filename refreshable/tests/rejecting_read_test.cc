@@ -239,9 +239,9 @@ TEST_F(RejectingReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
   EXPECT_EQ(lease->token().value, 2);
 }
 
-// Generation 1 was rejected and has become stale. The source returns its bytes
-// again, and they are published as generation 2. A read that rejects generation
-// 1 is not served generation 2.
+// The token of generation 1 was rejected and has become stale. The source
+// returns the same bytes again, and they are published as generation 2. A read
+// that rejects generation 1 is not served generation 2.
 TEST_F(RejectingReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));

@@ -82,8 +82,8 @@ class WakeupTest : public ::testing::Test {
   // How often a thread reads the clock before it waits: once to find out
   // whether there is a usable token, and once just before it waits.
   static constexpr int kBegin = 2;
-  // The same number if the executor refuses timers. The thread reads the clock
-  // six more times while it tries to arm the timer.
+  // If the executor refuses timers, a thread reads the clock this often before
+  // it waits: `kBegin` times, and six times while it tries to arm the timer.
   static constexpr int kBeginWithoutTimer = 8;
 
   WakeupTest() {
@@ -194,7 +194,7 @@ TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   Begin({absl::Seconds(30)}, true);
   Begin({}, true);
   held_->Answer(0, absl::UnavailableError("down"));
-  // The deadline of the second thread has passed when it is woken.
+  // The second thread will be woken two minutes later, after its deadline.
   executor_.base.Suspend(absl::Minutes(2));
   ASSERT_TRUE(executor_.base.RunNext());
   SpinUntil([&] { return held_->calls() == 2; });
@@ -242,8 +242,8 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
 
 // If there is no timer, the thread that looks at the clock every second also
 // ends an attempt that takes too long. Regression test: in the past, each
-// thread looked once and then woke another thread, which looked at once. This
-// went on without end.
+// thread read the clock and then woke another thread, which immediately did the
+// same. This went on without end.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();

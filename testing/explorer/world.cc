@@ -135,8 +135,8 @@ void World::Invalidate() {
       std::find_if(held_.begin(), held_.end(), [this](const Call& call) {
         return Live(call) && call.epoch == oracle_->epoch();
       });
-  // A2: if the source was told that a server rejected this token, the attempt
-  // is not abandoned.
+  // A2: an invalidation does not abandon the running attempt if that attempt
+  // was told that a server rejected this token.
   const bool serves = held && running_told_ && live != held_.end() &&
                       Now().boot < live->start.boot + policy_.attempt_timeout;
   oracle_->BeforeInvalidate(token_->health().refreshing, serves);
@@ -361,9 +361,9 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // This read may itself have noticed that the attempt had timed out, while
-      // the read was being made or looked for a token again in a task. If so,
-      // the read came too late to join the attempt.
+      // A read that is being made may itself notice that the attempt has timed
+      // out, and so may a read that looks for a token again in a task. Such a
+      // read came too late to join the attempt.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;

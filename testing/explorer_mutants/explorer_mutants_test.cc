@@ -98,7 +98,7 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
 INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
-        // An answer to a call of an earlier generation is accepted.
+        // An answer is accepted although its attempt was superseded.
         {"generation_check", "A2InvalidatedBesideAnAttempt"},
         // A refresh never ends if the executor loses its task.
         {"stuck_flag", "E2LostTasks"},

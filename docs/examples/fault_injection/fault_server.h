@@ -44,7 +44,7 @@ namespace refreshable_examples {
 class FaultServer {
  public:
   // Calls `say` with each line that the server reports. Several threads may
-  // call `say` at once.
+  // call `say` at the same time.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
   // Completes the answers that Fault::kTrickle delays.
   ~FaultServer();

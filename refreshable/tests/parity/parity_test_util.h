@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// OutageTest: a fixture that the parity tests of failing token endpoints share.
+// OutageTest: a fixture for tests in which the token endpoint fails.
 
 #ifndef REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
@@ -37,8 +37,8 @@ class OutageTest : public testing::Test {
 
   // Readers that need no threads. Each reader reads without a timeout. When a
   // read has ended, the reader waits for `pause` and reads again. It stops when
-  // a read ends with CANCELLED. Time must not advance after a Readers is
-  // destroyed, because pending timers would use the Readers.
+  // a read ends with CANCELLED. Time must not advance after this object has
+  // been destroyed, because pending timers would use the object.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)

@@ -151,8 +151,9 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token was published at `published` or earlier. So its real end may be
-    // earlier than this `end`, but not later.
+    // The token may have been published before `published`. Its lifetime is
+    // then longer, its margin not shorter, and its real end not later than
+    // `end`.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
