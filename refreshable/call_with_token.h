@@ -372,8 +372,8 @@ class AsyncCall final
 
  private:
   // The `done` of one call. The first call of this function object passes the
-  // answer to `Next`; further calls do nothing. A `Done` can hold the object
-  // without allocating memory, because its only member is a std::shared_ptr.
+  // answer to `Next`; further calls do nothing. The object is as small as a
+  // std::shared_ptr, so a `Done` can hold it without allocating memory.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:

@@ -185,9 +185,10 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
   if (answer.expiry.is_relative()) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
-    // `latest` is not before the start of the call. A clock that does not move
-    // by itself may have moved while the server answered. But it still showed
-    // `start` when the call started.
+    // `latest` is the latest moment at which the call can have started. If the
+    // clock moves by itself, the call started before the present moment.
+    // Otherwise the call started at `start`, even if the server has moved the
+    // clock since.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
   }

@@ -95,8 +95,9 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
-// Checks that `text` rejects the token with the right HTTP statuses only, and
-// that other challenges and header fields beside `text` do not change this.
+// Checks that `text` can reject the token only with the HTTP status 401, or
+// with 403 if the caller accepts 403. Other challenges and header fields beside
+// `text` must not change whether `text` rejects the token.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==

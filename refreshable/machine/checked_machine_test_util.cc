@@ -373,9 +373,9 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: records the wall time that reads are told for the next attempt. The
-  // time is computed anew only if the moment of that attempt has changed or
-  // passed.
+  // B9: records the wall time of the next attempt, as errors name it. This time
+  // is computed anew only if the next attempt has been moved or its time has
+  // come.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -441,8 +441,8 @@ class CheckedMachine::StepChecker {
     }
     return RejectedBy(input_, was_);
   }
-  // Whether the input is a read that rejects the present token, and other reads
-  // are still served that token.
+  // Returns true if the input is a read that rejects the present token, and the
+  // present token may still be served to other reads.
   bool IsRejecting() const {
     return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
            (is_.Usable() || is_.Grace());

@@ -18,9 +18,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest cooldown, the pause after a failed background attempt.
-// Exceptions: the policy sets `background_cooldown`, or a longer
-// `min_interval`.
+// After a failed background attempt there is a pause, the cooldown. The
+// cooldown is not longer than this, unless the policy sets
+// `background_cooldown` or a longer `min_interval`.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains

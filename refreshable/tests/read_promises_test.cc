@@ -118,8 +118,8 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   policy.max_stale_on_error = absl::Hours(1);
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
-  // Now the token is stale, and no longer young (A5).
   executor_.AdvanceBy(absl::Seconds(60));
+  // Now the token is stale, and no longer young (A5).
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   source_.Always(absl::UnavailableError("502"));
   for (int i = 0; i < 100; ++i) {

@@ -71,8 +71,8 @@ void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
 
-// Updates the record after time has passed. A13: if nobody has rejected the
-// token, the row of attempts that rejections started ends when the token
+// Updates the record after time has passed. A13: attempts that rejections start
+// form a row. If nobody has rejected the token, the row ends when the token
 // becomes stale. A10: when the token can no longer be served, an attempt that a
 // rejection started becomes an ordinary attempt.
 void Oracle::PassTime() {
@@ -154,7 +154,8 @@ void Oracle::Started() {
   // became forbidden. B7: an attempt submitted before the token expired still
   // starts, even if the expiry has made refreshing exhausted. B3: an attempt
   // submitted after the token expired still starts, even if a step back of the
-  // wall clock has made the token usable again (`cooldown_over_`).
+  // wall clock has made the token usable again (`cooldown_over_`). An attempt
+  // that is submitted for a usable token must wait for the cooldown.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -349,7 +350,8 @@ void Oracle::Invalidated() {
   ++epoch_;
   exempt_ = !serves_;
   cooldown_ = BootTime::InfinitePast();
-  if (Now().boot < young_until_) {  // A5: this counts as a failure.
+  if (Now().boot < young_until_) {
+    // A5: the invalidation of a young token counts as a failure.
     failures_ += failures_before_ + 1;
     failed_start_ = last_start_;
     excused_ += excused_before_;

@@ -55,8 +55,8 @@ class ServerProcess {
   ApiCounts CountApi();
 
   // `Kill` kills the server with SIGKILL. `StartAgain` then starts a new server
-  // on the same port, and waits and fails as `Start` does. The new server has
-  // no fault and no revoked tokens.
+  // on the same port. The wait and the errors are the same as those of `Start`.
+  // The new server has no fault and no revoked tokens.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
@@ -75,9 +75,10 @@ class ServerProcess {
   // Waits until the endpoint has received request `number`. Returns false if
   // `timeout` passes first.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // Waits until `count` huge answers have ended. Returns the largest number of
-  // bytes that the server has reported for one of the huge answers
-  // (`Fault::kHuge`). Returns nullopt if `timeout` passes first.
+  // With `Fault::kHuge`, the server sends huge answers, and reports how many
+  // bytes of each it has sent. Waits until `count` huge answers have ended.
+  // Returns the largest number that the server has reported. Returns nullopt if
+  // `timeout` passes first.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 

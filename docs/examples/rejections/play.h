@@ -79,11 +79,11 @@ struct Outcome {
   int64_t good_calls = 0;
   // Calls to the good servers that ended without a 200.
   int64_t failed = 0;
-  // An *issue* is an answer of the endpoint with a token. Answers to attempts
-  // that were told of a rejected or withdrawn token are not issues.
-  // `failed_after_first` is the number of failed calls between the first and
-  // the second issue. `failed_after_later` is the largest number of failed
-  // calls between any later issue and the issue after it.
+  // An *issue* is an answer of the endpoint with a token. If the attempt was
+  // told of a rejected or withdrawn token, its answer is not an issue. The
+  // failed calls from each issue to the next issue are counted separately.
+  // `failed_after_first` is the count for the first issue. `failed_after_later`
+  // is the largest of the other counts.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls to the token endpoint.
@@ -93,10 +93,10 @@ struct Outcome {
   double minted_per_hour = 0;
   // How long calls to good servers still failed after a *change*: a revocation,
   // `rotated_at` or `down_until`. Each failed call gives a time: from the last
-  // change before the call to one second after the start of the call. This is
-  // the longest of these times; zero if there are none. Two kinds of failed
-  // calls do not count: calls before `revoked_at`, and calls that start while
-  // the endpoint has no good token to give.
+  // change before the call to the caller's next call, one second later.
+  // `healed_after` is the longest of these times; zero if there are none. Two
+  // kinds of failed calls do not count: calls before `revoked_at`, and calls
+  // that start while the endpoint has no good token to give.
   absl::Duration healed_after;
 };
 

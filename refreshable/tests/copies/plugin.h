@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The interface of the plug-ins, the shared objects that two_copies_test loads.
-// Each plug-in contains a copy of the library.
+// Each plug-in contains a copy of the library. Some plug-ins use only the
+// hazard domain of their copy, others use the whole library.
 
 #ifndef REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 #define REFRESHABLE_TESTS_COPIES_PLUGIN_H_
@@ -19,8 +20,7 @@ struct PluginApi {
   // Replaces the published token.
   void (*publish)();
   // Returns a lease of the published token. Another plug-in may release the
-  // lease if both plug-ins use the same part of the library: the hazard domain,
-  // or the whole library.
+  // lease if both plug-ins use the whole library, or if neither does.
   void* (*read)();
   void (*release)(void* lease);
   // Returns how many tokens made by this copy are alive.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests that this library behaves like the Databricks Python SDK, but without
-// the known faults of that SDK. They use the public API on a ManualExecutor.
+// the known faults of that SDK. All tests use the public API on a
+// ManualExecutor.
 // The name of each test begins with the number, D1 to D9, of the property that
 // it tests. Properties of other systems, C1 to C8 and L1 to L8, are tested in
 // conductor_test.cc and colony_test.cc.

@@ -5,9 +5,9 @@
 // read a fresh or a stale token. A read that wrote to this memory would end the
 // program.
 //
-// The tests also check that the reads allocate nothing. If there are
-// membarrier(2) and thread_local, they check that each thread has hazard slots
-// of its own.
+// The tests also check that the reads allocate nothing. On a system with
+// membarrier(2) and thread_local, the tests check that each thread has hazard
+// slots of its own.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -120,7 +120,8 @@ bool ReadsMakeNoCall() {
 
 class ReadOnlyMemoryTest : public testing::Test {
  protected:
-  // Begins on a new page, because objects of earlier tests stay in the arena.
+  // Begins on a new page. Objects of earlier tests stay in the arena, and the
+  // pages of those objects must stay writable.
   ReadOnlyMemoryTest() {
     if (arena == nullptr) {
       arena = static_cast<unsigned char*>(

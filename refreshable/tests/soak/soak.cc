@@ -419,7 +419,9 @@ int Main(const Flags& flags) {
               flags.minutes, static_cast<long long>(flags.operations),
               static_cast<unsigned long long>(flags.seed));
   std::fflush(stdout);
-  std::thread([] {}).join();  // Makes a sanitizer start a thread of its own.
+  // When a program creates its first thread, a sanitizer may start a thread of
+  // its own. This happens here, before the threads are counted.
+  std::thread([] {}).join();
   CreateWhatStays();
   const int64_t threads = ProcessFigures::Now().threads;
   const int64_t heap = HeapBesideRecords();
