@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the cost of a ThreadExecutor's timers, and how sources that hang
-// slow down the other Refreshables on the same executor:
+// Measures the cost of a ThreadExecutor's timers, and how much a refresh is
+// slowed down by hanging sources of other Refreshables on the same executor:
 //
 //   bazel run -c opt //benchmarks:executor_benchmark
 //
@@ -61,9 +61,9 @@ using refreshable::TimerId;
 using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// Returns `seconds` divided by the time of the group's floor. If `is_floor` is
-// true, `seconds` is the time of that floor. Requires: in each group, the floor
-// is measured first.
+// The measurements in a group are compared with the same floor. Returns
+// `seconds` divided by the floor's time. If `is_floor` is true, `seconds` is
+// the floor's time. Requires: in each group, the floor is measured first.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;

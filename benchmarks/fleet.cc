@@ -13,8 +13,8 @@
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
-//   --clients=N  Number of clients; 10000 by default. With few clients, chance
-//                alone may exceed the limits per second.
+//   --clients=N  Number of clients; 10000 by default. With few clients, the
+//                calls per second may exceed a limit by chance.
 //   --seeds=N    Number of simulations, each with another seed; 3 by default.
 //   --benchmark_min_time, with any value, means --out=/tmp and only a hundred
 //                hand-written clients of each kind.

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks that reads, and publications while threads read, cost no more than
-// docs/performance.md says. Prints what reads cost, and one line per gate:
+// Checks that reads cost no more than docs/performance.md says. Checks the same
+// of publishing a token while other threads read. Prints what reads cost, and
+// one line per gate:
 //
 //   bazel run -c opt //benchmarks:read_path_gates
 //
 // Each gate is a limit on a ratio of times, not on nanoseconds. The times are
 // measured alternately in the same run, and the median of nine repetitions
 // counts. Besides reads of this library, the program measures other patterns,
-// that is, ways to cache a token without this library. The pattern whose read
-// does the least that a correct read must do is called the floor.
+// that is, ways to cache a token without this library. One pattern is called
+// the floor: its read does only what every correct read must do.
 //
 // A repetition is disturbed if the floor gained little from the second thread,
 // or took much longer than in another repetition. (Two CPUs of a virtual
@@ -341,7 +342,7 @@ int Main(bool short_form) {
   // The subjects with an index of at least `kOthers` and less than
   // `beyond_others` (declared below) are the patterns that lock. Some gates
   // demand a lead over these patterns. The subjects from `beyond_others` on are
-  // only printed: they free nothing, or have the drawbacks that
+  // only printed: they never free an old token, or have the drawbacks that
   // lock_free_baselines.h lists.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;

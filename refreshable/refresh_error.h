@@ -31,19 +31,20 @@ struct RefreshError {
   // `RefreshPolicy::min_interval` forbids an attempt.
   int failures = 0;
   // The wall time before which no attempt starts. If `rejected` is set, the
-  // time applies only to attempts that rejecting reads start. The infinite
+  // time applies only to attempts started by rejecting reads. The infinite
   // future if `fatal`; otherwise the status's message contains this time,
   // rounded up to whole seconds.
   //
-  // Until this moment comes or changes, all errors with the same `rejected`
-  // report the same time, even if the wall clock is set meanwhile.
+  // All errors with the same `rejected` report the same time until it has come,
+  // or until something replaces it, such as `Reset()`. Setting the wall clock
+  // does not change the reported time.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
   // Whether the read was a rejecting read (`ReadOptions::rejected`) that got no
   // later token, and the rejected token is still served to other reads.
-  // Exception: false if the read ended with the failure of a refresh that no
-  // rejecting read started.
+  // Exception: false if the read ended because a refresh failed, and this
+  // refresh was not started by a rejecting read.
   bool rejected = false;
 };
 
@@ -70,9 +71,10 @@ bool IsReadTimeout(const absl::Status& status);
 
 // Attaches the wait that the server asked for (Retry-After, RFC 9110, section
 // 10.2.3) to the status of a failed attempt. This wait replaces the backoff
-// (`RetryPolicy`), even if the backoff is longer. But a wait above
-// `RetryPolicy::max_retry_after` is cut to that limit, and does not shorten the
-// backoff. Negative durations are stored as zero, and zero has no effect.
+// (`RetryPolicy`), even if the backoff is longer. Exception: if the wait is
+// above `RetryPolicy::max_retry_after`, it is replaced by that limit or by the
+// backoff, whichever is longer. Negative durations are stored as zero, and zero
+// has no effect.
 // Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 

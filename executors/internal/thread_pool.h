@@ -56,10 +56,10 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
 
   // The maximum number of *arriving* threads for one kind of task. A thread is
   // arriving if it has been woken or created and has no task yet. The maximum
-  // saves wake-ups if there are many short tasks. Tasks that block still get
-  // their threads, because a thread that takes a task summons another thread if
-  // more tasks are queued than threads are arriving. The maximum does not apply
-  // if the queue is full, or if the timer thread summons threads.
+  // saves wake-ups if there are many short tasks. Blocking tasks still get
+  // their threads: a thread that takes a task summons another thread if there
+  // are more queued tasks than arriving threads. The maximum does not apply if
+  // the queue is full, or if the timer thread summons threads.
   static constexpr size_t kArriving = 2;
 
   // Starts the timer thread and one thread for `Run`. Must be called once, by

@@ -91,8 +91,8 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
-// Three threads end before their holds do. After these holds have ended, other
-// threads use the records again.
+// Three threads end while their holds still exist. When these holds have ended,
+// new threads take over the records, that is, the slots, of the ended threads.
 TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds(3);
@@ -162,8 +162,9 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
-// While this is true, scans stall in the function by which the next two tests
-// replace the heavy barrier.
+// In the next two tests, a scan calls a function of the test instead of making
+// a heavy barrier. The function does not return while this variable is true, so
+// the scan stalls.
 std::atomic<bool> scans_stall{false};
 
 // Nodes do not accumulate during a stalled scan. At most kMostHandedOver nodes

@@ -117,8 +117,9 @@ class Enumeration {
     Input input;
   };
 
-  // Sets `input.id` if `input`, an input of a beginning, applies to the queued
-  // or the running attempt. Returns false if there is no such attempt.
+  // If `input`, an input of a beginning, applies to the queued or the running
+  // attempt, sets `input.id`, and returns whether there is such an attempt.
+  // Otherwise returns true.
   static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {

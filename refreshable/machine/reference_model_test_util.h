@@ -42,7 +42,7 @@ struct ModelPolicy {
 
   // B1: the wait after the n-th failure in a row.
   Ms Wait(int n) const { return Wait(n, max_backoff); }
-  // A13: the wait once rejections have started n attempts in a row.
+  // A13: the wait after rejections have started n attempts in a row.
   Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;

@@ -80,8 +80,7 @@ TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   const auto start = d.Start();
   EXPECT_EQ(start->reason, RefreshReason::kRejected);
   EXPECT_EQ(start->rejected, Generation(1));
-  // The rejecting read has only joined a background refresh, so a failure is
-  // counted.
+  // The failure is counted, because no rejecting read started the refresh.
   d.Fail(absl::PermissionDeniedError("no"));
   EXPECT_EQ(d.machine.failures(), 1);
   EXPECT_EQ(d.out.waiters, Waiters::kFail);

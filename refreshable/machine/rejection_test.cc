@@ -184,8 +184,8 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver d(policy);
   d.FailTimes(1);
   d.At(S(100)).Hold(S(60));
-  // The step of the wall clock makes the token stale at 115 s. The token is
-  // young until 130 s.
+  // Without a step of the wall clock, the token would become stale at 130 s.
+  // This step makes it stale at 115 s. The token is young until 130 s anyway.
   d.wall_step = S(15);
   for (int at : {115, 120}) {
     d.At(S(at)).Read();
@@ -196,8 +196,9 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver reset = d;
   EXPECT_TRUE(d.At(S(121)).Invalidate());
   EXPECT_EQ(d.machine.failures(), 4);
-  EXPECT_EQ(d.next_start(), S(320));  // The server's wait still holds.
-  reset.Reset();                      // Reset forgets that wait.
+  // At 120 s, the server asked for a wait of 200 s.
+  EXPECT_EQ(d.next_start(), S(320));
+  reset.Reset();  // The wait until 320 s is forgotten.
   EXPECT_TRUE(reset.At(S(121)).Invalidate());
   EXPECT_EQ(reset.machine.failures(), 1);
   EXPECT_EQ(reset.next_start(), S(122));
@@ -295,7 +296,8 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
   EXPECT_EQ(d.machine.failures(), 2);
   EXPECT_EQ(d.wake_at(), S(1020));
   EXPECT_EQ(d.Read(S(1020) - Tick()), Answer::kFail);
-  EXPECT_EQ(d.Read(), Answer::kWait);  // This read lets the flight retry.
+  // This read makes the flight a foreground flight, which may retry.
+  EXPECT_EQ(d.Read(), Answer::kWait);
   d.At(S(1020)).Wake();
   d.Start();
   d.Fail();
@@ -351,8 +353,8 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
     MachineDriver d(policy);
     d.FailTimes(before);
     d.At(S(1000)).Hold(S(3600));
-    // The token has expired by the wall clock. But the token is still young by
-    // BootTime, which decides whether a token is young.
+    // With this step of the wall clock, the token expires. But it is still
+    // young, because its age is measured by BootTime, which does not step.
     d.wall_step = absl::Hours(2);
     d.At(S(1001)).ReadAndStart();
     d.Fail();

@@ -146,8 +146,9 @@ void Shell::Drive(BlockedRead& read) {
     }
   } end{this, read};
   // Does not go through UseExecutor, which would defer the effects of each task
-  // that runs here. But Close waits only for calls that go through UseExecutor.
-  // So the user must not destroy the executor while a thread drives it.
+  // that runs here. As Close waits only for calls that go through UseExecutor,
+  // it does not wait for this call. So the user must not destroy the executor
+  // while a thread drives it.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -209,10 +210,10 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
         // If the timer is lost, the leader calls the machine in place of the
-        // timer, for example to end an attempt that takes too long. It does so
-        // only if such a call is due. Otherwise the calls would follow each
-        // other without end: the leader resigns before it calls, and that wakes
-        // the next leader at once.
+        // timer, for example to end an attempt that takes too long. The leader
+        // calls only if the call is due. If each leader called at once, the
+        // calls would never stop: before it calls, a leader resigns, and so
+        // wakes the next leader.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {

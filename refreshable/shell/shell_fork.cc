@@ -20,8 +20,9 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // Makes reads take the lock until an input sets these times again. The first
-  // Section (an object that holds the lock) in the child calls ForgetParent.
+  // Makes reads take the lock until the machine has been called and these times
+  // are set again. The first Section (an object that holds the lock) in the
+  // child calls ForgetParent.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }

@@ -121,10 +121,10 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, effects);
 }
 
-// Handles the loss of the timer. Later inputs try to arm it again. Until that
-// succeeds, the machine's OnWake may be called late. So each read must ask the
-// machine, a flight between attempts ends, and each async read with a deadline
-// fails.
+// Handles the loss of the timer. Until the timer is armed again (see
+// SyncTimer), the machine's OnWake may be called late. So each read must ask
+// the machine, a flight between attempts ends, and each async read with a
+// deadline fails.
 void Shell::OnTimerLost(uint64_t serial) {
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

@@ -56,9 +56,9 @@ class TypedShell final : public Shell {
   ~TypedShell() override { Unregister(); }
 
   // Does the work of the Refreshable's destructor (E1), and drops the source. A
-  // call of `Fetch` that is still running owns the source until it returns. A
-  // `done` that has not been called keeps this object alive, but not the
-  // source.
+  // call of `Fetch` that is still running owns the source until it returns. The
+  // callback given to `Fetch` keeps this object, but not the source, alive
+  // until the callback has been called.
   void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;

@@ -37,10 +37,11 @@ namespace {
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
-// How many bytes of stderr are kept, and how many bytes a quotation may have.
+// How many bytes of stderr are kept, and how many of these bytes an error
+// message may quote.
 constexpr size_t kMaxStderrBytes = 4096;
 constexpr size_t kMaxQuotedBytes = 500;
-// A secret with fewer bytes is not cut out of a quotation.
+// A secret with fewer bytes is not cut out of the quoted text.
 constexpr size_t kMinSecretBytes = 4;
 
 absl::Status Invalid(absl::string_view what) {
@@ -154,8 +155,8 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
   // If stderr was longer than kMaxStderrBytes, the cut at that length may have
-  // split a secret, whose first part was not found above. So drops as many
-  // bytes as the longest secret has.
+  // split a secret, whose first part was not found above. So as many bytes as
+  // the longest secret has are dropped from the end of the text.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {

@@ -132,7 +132,7 @@ class FaultyClock final : public Clock {
   }
 
   // `Moved` and `Stepped` set the coarse clocks anew, unless the fault makes
-  // them stand still. The rig calls `Moved` after it has let time pass, and
+  // them stand still. FaultyRig calls `Moved` after it has let time pass, and
   // `Stepped` after it has stepped the wall clock.
   void Moved() {
     const absl::Time wall = executor_->clock().Now().wall;

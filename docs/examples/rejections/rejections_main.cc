@@ -177,9 +177,9 @@ void EveryPeriod() {
   }
 }
 
-// Prints how many calls fail if servers reject each token until a time d after
-// its issue. `Check` permits as many failed calls as are made within 3 * d
-// after the first issue, and within d plus one second after each later issue.
+// Prints how many calls fail if servers reject each token for d seconds after
+// its issue. `Check` permits calls to fail for 3 * d seconds after the first
+// issue, and for d + 1 seconds after each later issue.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -248,8 +248,8 @@ void EveryMomentOfARefresh() {
 }
 
 // Simulates each row of RowsOfABrokenEndpoint that has a revocation, with each
-// longest wait. Each simulation is repeated with 61 different ends of the
-// outage. Prints the longest time to heal.
+// value in kLongestWaits. Each simulation is repeated with 61 different ends of
+// the outage. Prints the longest time to heal.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
