@@ -10,11 +10,11 @@
 // - Cancel: the time of one `Cancel` while 1,000,000 timers are pending,
 //   divided by the time of one `Cancel` while 1,000 timers are pending. The
 //   program cancels the oldest timers first, or timers at random. The *floor*,
-//   a minimal implementation for comparison, is an array (`Tasks`). The limit
-//   for a ThreadExecutor is twice the floor's ratio for timers at random. The
-//   reason is that its `Cancel` takes logarithmic time: about 20 steps among
-//   1,000,000 timers, and about 10 steps among 1,000 timers. Each step may miss
-//   the cache, as the floor's `Cancel` does for timers at random.
+//   a minimal implementation for comparison, is an array (`Tasks`). The
+//   `Cancel` of a ThreadExecutor takes logarithmic time: about 10 steps among
+//   1,000 timers, and twice as many among 1,000,000 timers. Each step may miss
+//   the cache, as the floor's `Cancel` does for timers at random. So the limit
+//   for a ThreadExecutor is twice the floor's ratio for timers at random.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   In the first case, a timer refreshes each token. In the second case, no
 //   token is refreshed, so the tokens expire and are released. In each case,

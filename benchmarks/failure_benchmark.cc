@@ -157,8 +157,8 @@ auto Pump(Pattern& pattern, int) -> decltype(pattern.Pump()) {
 template <typename Pattern>
 void Pump(Pattern&, long) {}
 
-// Returns the time of each pattern, by group and name. The name of each floor
-// is "floor".
+// Returns the measured times, by group and then by the name of the measured
+// class. The name of each floor is "floor".
 std::map<std::string, std::map<std::string, double>>& Times() {
   static auto* const times =
       new std::map<std::string, std::map<std::string, double>>;

@@ -24,15 +24,15 @@ class ThreadPool;
 }  // namespace executors_internal
 
 // An executor that runs tasks of `RunBlocking`, tasks of `Run`, and timers on
-// three separate kinds of threads. So a task of `RunBlocking` that blocks
-// delays no task of `Run` and no timer.
+// three separate kinds of threads. So a blocked task of `RunBlocking` delays
+// neither tasks of `Run` nor timers.
 //
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
 //   for another task, up to `Options::blocking_threads` threads. Further tasks
 //   wait until one of these threads has finished its task.
-// - Tasks given to `Run` share up to four threads. If these tasks block, and
-//   no thread has taken a waiting task for 20 ms, another thread is created, up
-//   to `Options::workers` threads.
+// - Tasks given to `Run` share up to four threads. If these tasks block,
+//   further tasks wait. If no waiting task starts for 20 ms, another thread is
+//   created, up to `Options::workers` threads.
 // - Timer tasks run on one thread, one after another.
 //
 // Tasks given to `Run` start in the order in which they were given. The same
@@ -41,9 +41,9 @@ class ThreadPool;
 // Many short tasks given at the same time cost few wake-ups. A thread is
 // *arriving* from its creation or wake-up until it takes a task. A task given
 // to `Run` or `RunBlocking` wakes or creates a thread only if fewer than two
-// threads are arriving, or if the queue is full (`Options::max_queued`). A
-// thread that takes a task wakes or creates another thread if both of these are
-// true: fewer than two threads are arriving, and there are more waiting tasks
+// threads are arriving, or if the queue is full (`Options::max_queued`). When a
+// thread takes a task, it wakes or creates another thread if two conditions
+// hold: fewer than two threads are arriving, and there are more waiting tasks
 // than arriving threads. The queues and threads of `Run` and `RunBlocking` are
 // counted separately.
 //
@@ -64,13 +64,13 @@ class ThreadPool;
 // threads, one for timers and one for `Run`. Until the system grants both,
 // everything is refused in the child. No refusal throws.
 //
-// Time is the BootTime of `SystemClock`. Timers that become due while the
-// computer is suspended, or in the first second after it resumes, run at most a
-// second after it resumes. Steps of the wall clock change nothing. Timers with
-// equal due times run in the order in which they were queued. While a timer
-// with a finite delay is pending, the timer thread wakes at least once a
-// second. `RunAfter` and `Cancel` take time logarithmic in the number of
-// timers, averaged over many calls.
+// Time is the BootTime of `SystemClock`. If a timer becomes due while the
+// computer is suspended, or in the first second after it resumes, the timer
+// runs at most a second after the computer resumes. Steps of the wall clock
+// change nothing. Timers with equal due times run in the order in which they
+// were queued. While a timer with a finite delay is pending, the timer thread
+// wakes at least once a second. `RunAfter` and `Cancel` take time logarithmic
+// in the number of timers, averaged over many calls.
 //
 // Thread-safe. `DriveUntil` returns false, because the executor's own threads
 // run its tasks. `InExecutorThread` is true inside a task of `Run` or
@@ -80,17 +80,16 @@ class ThreadPool;
 // fork(): threads and pending tasks stay with the parent. In the child of the
 // fork(), those tasks never run, and their memory is never freed. The child's
 // first `Run`, `RunBlocking` or `RunAfter` starts new threads there, with the
-// same options. A task of this executor that forks must not return in the
-// child. Forks are noticed through pthread_atfork; child processes made by
+// same options. If a task of this executor forks, the task must not return in
+// the child. Forks are noticed through pthread_atfork; child processes made by
 // other means are not supported.
 class ThreadExecutor final : public Executor {
  public:
   struct Options {
     // The maximum number of threads for tasks given to `RunBlocking`, 1 to
-    // kMaxThreads. A Refreshable whose token source hangs occupies
-    // `RefreshPolicy::max_abandoned_calls` (2 by default) of these threads
-    // until the source returns. The Refreshable takes one more thread at ever
-    // longer intervals.
+    // kMaxThreads. While a token source hangs, its Refreshable occupies
+    // `RefreshPolicy::max_abandoned_calls` (2 by default) of these threads, and
+    // takes one more thread at ever longer intervals.
     int blocking_threads = 256;
     // The maximum number of threads for tasks given to `Run`, 1 to kMaxThreads.
     int workers = 64;
@@ -168,8 +167,8 @@ class ThreadExecutor final : public Executor {
   ThreadExecutor(const Options& options, const Clock& clock,
                  const std::shared_ptr<ThreadPool>& pool);
 
-  // Returns the pool that was created last. In the child of a fork() that has
-  // not used the executor yet, that is the parent's pool. After the destructor,
+  // Returns the pool that was created last. In the child of a fork(), this is
+  // the parent's pool until the child uses the executor. After the destructor,
   // returns null to a task that was left running, and ends the program for any
   // other caller. (This works while the memory of the executor still exists, as
   // in a static object.)

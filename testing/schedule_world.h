@@ -157,7 +157,7 @@ class World {
 
   // Sets the function that a blocking read calls while it waits. The function
   // makes one step happen, or returns false at the end of the schedule. While
-  // no function is set, and in CheckRecovers, a read that waits runs tasks and
+  // no function is set, and in CheckRecovers, a waiting read runs tasks and
   // timers in the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // Returns the deadlines of the blocking reads in progress, the innermost
@@ -249,8 +249,8 @@ class World {
   using Origin = std::pair<int, int>;
   // A read that may have joined the refresh in flight: the number of retries
   // that the read asked for, and an origin. If the read may have joined when a
-  // task ran its callback, the origin is that of the task. Otherwise the origin
-  // consists of the step in progress and -1.
+  // task ran the read's callback, the origin is the task's. Otherwise the
+  // origin is the label of the step in progress, and -1.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);

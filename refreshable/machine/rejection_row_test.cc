@@ -212,9 +212,10 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   }
 }
 
-// F6 also applies to the attempts that rejections start. If too many abandoned
-// calls have not returned, an attempt fails without a call. The next call is
-// permitted `probe_interval` (60 s) after the last call.
+// F6 also applies to the attempts that rejections start. A call of the source
+// is abandoned if it takes longer than `attempt_timeout`. If too many abandoned
+// calls have not returned, an attempt fails without calling the source. The
+// next call is permitted `probe_interval` (60 s) after the last call.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

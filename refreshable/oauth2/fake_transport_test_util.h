@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTransport, a transport whose answers the test decides, and helpers for
-// the tests of token sources that use it.
+// FakeTransport: a transport whose answers the test decides. This file also has
+// helpers for tests of token sources.
 
 #ifndef REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
 #define REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
@@ -62,8 +62,8 @@ inline HttpAnswer Answer(int status, absl::string_view body) {
 }
 
 // A transport whose requests wait until the test ends them. If there is an
-// executor, a request that still waits fails when its timeout has passed on the
-// executor's clock. Used by one thread.
+// executor, a waiting request also ends when its timeout has passed on the
+// executor's clock: it fails with DEADLINE_EXCEEDED. Used by one thread.
 class FakeTransport final : public Transport {
  public:
   struct Call {

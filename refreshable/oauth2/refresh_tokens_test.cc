@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests RefreshTokens through the token source that presents its token.
+// Tests RefreshTokens through a token source. The source *presents* a refresh
+// token when it sends the token to the server.
 
 #include "refreshable/oauth2/refresh_tokens.h"
 
@@ -256,7 +257,7 @@ TEST_F(RefreshTokensTest, ATokenThatIsRefusedNeedsANewLogin) {
   EXPECT_EQ(GetHttpStatus(status), 400);
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(401, "error=invalid_client"))));
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(503, "error=invalid_grant"))));
-  // Attempts still present a token that was refused, because the server may
+  // The next attempt presents the refused token again, because the server may
   // have been wrong.
   EXPECT_TRUE(Attempt(Rotated(1)).ok());
 }
@@ -376,7 +377,7 @@ TEST_F(LateAnswerTest, TheNextAttemptPresentsWhenTheTransportGivesUp) {
   executor_.AdvanceBy(absl::Seconds(59));
   EXPECT_EQ(sent(), 1u);
   executor_.AdvanceBy(absl::Seconds(2));
-  // The timeout (30 s) has passed, and then `late_answer` (30 s).
+  // The attempt's timeout (30 s) and then its `late_answer` (30 s) have passed.
   EXPECT_EQ(sent(), 2u);
   EXPECT_EQ(Presented(1), "r0");  // The same token, for the second time.
   transport_->End(1, Rotated(1));

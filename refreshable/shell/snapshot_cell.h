@@ -67,12 +67,12 @@ class alignas(16) SnapshotCell {
   ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
   // Replaces the snapshot, and returns the old snapshot; null if there was
-  // none. A null `snapshot.token` leaves the cell without a snapshot. Reads
-  // that start after Publish has returned do not get an earlier snapshot.
+  // none. A null `snapshot.token` leaves the cell without a snapshot. If a read
+  // starts after Publish has returned, it does not get an earlier snapshot.
   //
-  // `check_at` is the check time of the new snapshot. It is set here because
-  // reads between Publish and a separate SetCheckAt would have to ask the
-  // machine, and so wait for the publisher's lock.
+  // `check_at` is the check time of the new snapshot. It is set before the
+  // snapshot becomes visible. While a snapshot has no check time, every read
+  // must ask the machine, and so must wait for the publisher's lock.
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -165,8 +165,8 @@ class alignas(16) SnapshotCell {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
 
-  // Returns true only if the cell has no snapshot. May return false for a cell
-  // without a snapshot that another copy of the library created or emptied.
+  // Returns true only if the cell has no snapshot. May return false for an
+  // empty cell if another copy of the library created or emptied the cell.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }

@@ -234,8 +234,8 @@ TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // Now a fails in the call `abandoned`, which then asks b. When b fails in
-  // that call, the chain forgets b, although b has answered another call.
+  // Now member a fails in the call `abandoned`, and then member b fails in the
+  // same call. So the chain forgets b, although b has answered another call.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));

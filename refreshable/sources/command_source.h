@@ -99,9 +99,9 @@ class CommandRunner {
 
   // Returns the error of a program that could not be started.
   absl::Status StartError(int error_number) const;
-  // Returns OK, or an error for a program that has ended by itself. It is an
-  // error if the program failed, if it printed nothing, or if it is not known
-  // how it ended (`exit` is nullopt).
+  // Returns the outcome of a program that has ended by itself. Returns an error
+  // if the program failed, if the program printed nothing, or if its exit
+  // status is not known (`exit` is nullopt). Otherwise returns OK.
   absl::Status Describe(const std::optional<ExitStatus>& exit,
                         const SecretBuffer& output) const;
 
@@ -132,8 +132,8 @@ class CommandRunner {
 //     or if the attempt is cancelled, the group gets SIGTERM. The group gets
 //     SIGKILL as soon as the program has exited and its output is closed, and
 //     after `Command::grace` at the latest.
-//   - If the program exits by itself while a process that it has started has
-//     the program's output open, the source waits until the output is closed.
+//   - If the program exits by itself, processes that it started may still have
+//     the program's output open. The source waits until the output is closed.
 //     If the output is still open `Command::grace` after the exit, the group
 //     gets SIGKILL. This does not make the run fail.
 //   - If the program exits by itself and nobody has its output open, the run

@@ -29,10 +29,9 @@ struct timespec ModifiedAt(const struct stat& info) {
 #endif
 }
 
-// Returns whether `a` and `b`, which Stat returned for one file at two times,
-// show that somebody wrote into the file in between. Compares nothing that a
-// rename changes, because an open file is still whole after another file has
-// replaced it.
+// Returns whether somebody wrote into a file between two calls of Stat, which
+// returned `a` and `b`. Ignores the ctime, which a rename changes. If a rename
+// replaces the open file by another file, the open file is still whole.
 bool WasWritten(const struct stat& a, const struct stat& b) {
   return a.st_size != b.st_size ||
          ModifiedAt(a).tv_sec != ModifiedAt(b).tv_sec ||

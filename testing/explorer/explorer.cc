@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario in which actions of different steps have different names.
+// A scenario. Numbers tell apart equal names of actions in different steps.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -281,8 +281,8 @@ class Explorer {
     size_t choices = 0;
   };
   static constexpr int kMostPasses = 100;
-  // The recovery that `Play` checks. kReset: by Reset() and a success.
-  // kSuccessIfNew: by a success alone if the state looks new, else like kReset.
+  // The recovery that `Play` checks. kReset: Reset(), then the source succeeds.
+  // kSuccessIfNew: without Reset() if the state looks new, else like kReset.
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();

@@ -113,10 +113,11 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // In this state a refresh is in flight, no attempt is running, and the next
-  // attempt need not wait. So an attempt is queued, and a timer must end it if
-  // the executor does not run it in time. (Exception: the timer that queues the
-  // attempt is late. Then that timer, which is due, satisfies the check.)
+  // The condition below means: a refresh is in flight, no attempt is running,
+  // and the next attempt need not wait. So an attempt is queued. A timer must
+  // end that attempt if the executor does not run it in time. (Exception: if a
+  // late timer has yet to queue the attempt, that timer is due, so it satisfies
+  // the check.)
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
@@ -293,8 +294,10 @@ void World::CheckRecovers(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  // Two waits may be needed: if the last token expires during the first wait,
-  // refreshing may become exhausted, and then the next attempt is later.
+  // Two waits may be needed. After too many failures in a row, refreshing
+  // becomes *exhausted* as soon as no token is usable, and then the next
+  // attempt is later. That may happen when the last token expires during the
+  // first wait.
   for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;

@@ -35,8 +35,8 @@ refreshable::RefreshPolicy FaultsPolicy();
 // `attempt_timeout` of FaultsPolicy, so that the source reports the fault
 // before the library abandons the attempt.
 constexpr absl::Duration kAnswerTimeout = absl::Milliseconds(400);
-// A timeout that is longer than any computer needs: only an operation that
-// hangs reaches it.
+// A timeout that is longer than any computer needs. It passes only if an
+// operation hangs.
 constexpr absl::Duration kForEver = absl::Minutes(2);
 
 class FaultsFixture : public testing::Test {
@@ -59,7 +59,7 @@ class FaultsFixture : public testing::Test {
   // each thread has failed, and until `failures` calls of the source since
   // `Begin` have failed with the message `words`. Then calls `mended`, which
   // repairs the endpoint. Then calls `AwaitRecovery`. The default of `failures`
-  // is enough to exhaust the Refreshable.
+  // is greater than the `max_consecutive_failures` of FaultsPolicy.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);

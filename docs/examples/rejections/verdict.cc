@@ -17,7 +17,8 @@ constexpr absl::Duration kPeriod = absl::Seconds(1);
 
 // Returns the number of calls that the callers make within `time` after the
 // issue of a token. The number is rounded up, because a caller may also call at
-// the moment of the issue.
+// the moment of the issue. If `lockstep` is true, all callers call at the same
+// moments, so the number is rounded up for each caller.
 int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
   const double each = absl::FDivDuration(time, kPeriod);
   return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers

@@ -42,8 +42,10 @@ class Token {
 
 TEST(ReadStressTest, R12LeasesOutliveEverythingAndEveryTokenIsFreed) {
   constexpr int kReaders = 4;
-  constexpr int kLives = 8;    // Threads of each reader, one after the other.
-  constexpr int kReads = 250;  // The reads of each of these threads.
+  // Each reader starts `kLives` threads, one after another. Each of these
+  // threads makes `kReads` reads.
+  constexpr int kLives = 8;
+  constexpr int kReads = 250;
   absl::Mutex mutex;
   std::vector<Lease<Token>> passed;
   std::atomic<int> readers{kReaders};

@@ -62,7 +62,7 @@ class Checks {
   // Where a read is made. This decides which errors the read may end with.
   enum class Where {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
-    kCallback,  // In a callback, where a read that would wait may fail.
+    kCallback,  // In a callback, where a read may fail instead of waiting.
     kAtTheEnd,  // Where the Refreshable may be destroyed during the read.
     kTry,       // In TryGet, which never waits.
   };
@@ -93,10 +93,10 @@ class Checks {
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // The publication or withdrawal of `generation`. It happened after `since`, a
-  // moment (see NextMoment). If an attempt brought the token, the attempt began
-  // before the moment `asked`. For an Install and for a withdrawal, `asked` is
-  // `Token::kNotAsked`.
+  // The publication or withdrawal of `generation`. Moments are results of the
+  // counter `NextMoment()`. The change happened after the moment `since`. If an
+  // attempt brought the token, the attempt began before the moment `asked`. For
+  // an Install and for a withdrawal, `asked` is `Token::kNotAsked`.
   struct Change {
     uint64_t generation;
     uint64_t since;

@@ -163,8 +163,8 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
-    // The moment at which the call was made (see `NextMoment`). The token that
-    // the call returns stores this moment.
+    // The result of `NextMoment()`, a counter, at the time of the call. The
+    // call's token stores it too.
     uint64_t asked;
     Fault fault;
     uint64_t random;
