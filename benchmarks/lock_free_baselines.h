@@ -8,8 +8,8 @@
 //                    thread that stops reading keeps an old token alive. Each
 //                    thread keeps the token of only one instance.
 //   RcuQuiescent     A thread may use a token only until the end of the read. A
-//                    publisher waits for all other threads that have made a
-//                    read, until each of them makes another read or ends.
+//                    publisher waits until every other thread that has ever
+//                    made a read makes another read or ends.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
 //   HazardFence      A thread can use one token at a time. If a publisher finds
@@ -110,9 +110,9 @@ class ThreadLocalCopy {
   static constexpr char kName[] = "thread-local copy, version counter";
   explicit ThreadLocalCopy(std::string token) { Publish(std::move(token)); }
   void Publish(std::string token) {
-    // No two instances ever have the same version. Each thread has only one
-    // copy for all instances. With equal versions, it could mistake one
-    // instance's token for another instance's token.
+    // No two instances ever have the same version, because each thread has only
+    // one copy for all instances. If two instances had the same version, a
+    // thread could mistake one instance's token for the other's.
     static std::atomic<uint64_t> last_version{0};
     auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
     std::lock_guard<std::mutex> lock(mutex_);

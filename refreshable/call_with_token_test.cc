@@ -201,8 +201,8 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->body,
             "yes to t2");
   EXPECT_TRUE(refresh.ok());
-  // During the first call, a newer token is installed and the timeout passes.
-  // There must be no second call, although there is a later token.
+  // While the server handles the call, "t4" is installed and the timeout
+  // passes. The call must not be made again with "t4".
   source_.Answer("t3", absl::Hours(1));
   const auto replaced = [&](const TokenLease& lease) {
     EXPECT_TRUE(token_->Install({"t4", Expiry::In(absl::Hours(1))}).ok());

@@ -258,8 +258,8 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   executor->Run([&] {
     read();
     in_task.Notify();
-    // If other threads run the tasks, this task stays blocked while the test's
-    // thread reads the clock.
+    // If the executor has threads of its own, this task blocks until the test's
+    // thread has read the clock.
     if (!executor->DriveUntil([] { return true; },
                               BootTime::InfiniteFuture())) {
       AwaitOrGiveUp(looked, "Now while a task blocks");

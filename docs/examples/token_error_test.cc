@@ -70,8 +70,8 @@ absl::StatusOr<Response> Fetch(refreshable::Refreshable<std::string>& token,
 
 class TokenErrorTest : public ::testing::Test {
  protected:
-  // Uses CallWithToken to call a server. The server answers `to_first` to "t1",
-  // and 200 to any other token.
+  // Uses CallWithToken to call a server. The server's answer to "t1" is
+  // `to_first`, and its answer to any other token is 200.
   Response Call(Response to_first) {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));

@@ -128,9 +128,9 @@ using HazardCell = std::atomic<const HazardNode*>;
 //
 // The thread stays at the slot that it took last. The next hold takes that slot
 // if the slot is free again. Otherwise the thread goes on round the ring to the
-// next free slot. Once round the ring is a *lap*. If a lap finds more than half
-// of the slots in use, the thread adds slots. So a hold looks at few slots on
-// average, and a thread that holds few nodes uses few slots.
+// next free slot. One tour of the ring is a *lap*. If a lap finds more than
+// half of the slots in use, the thread adds slots. So a hold looks at few slots
+// on average, and a thread that holds few nodes uses few slots.
 struct SlotRing {
   // The slot that the next hold tries first. If the thread has no slots, for
   // example in symmetric mode, this is a slot that is never free. So reads need

@@ -187,9 +187,9 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
-// A thread of the parent has more holds than a record has slots. In the child,
-// where this thread does not exist, a new thread takes over its slots, and no
-// scan makes a barrier on account of the missing thread.
+// A thread of the parent has more holds than it had slots at first. In the
+// child, where this thread does not exist, a new thread takes over its slots,
+// and no scan makes a barrier on account of the missing thread.
 TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds;

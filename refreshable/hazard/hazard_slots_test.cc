@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of threads that have many holds at a time. Like hazard_domain_test,
-// this is built three times: normally, as if there were no membarrier(2), and
-// without thread_local.
+// Tests of threads that hold many nodes at a time. Like hazard_domain_test,
+// this file is built three times: normally, as if there were no membarrier(2),
+// and without thread_local.
 
 #include <algorithm>
 #include <cstddef>
@@ -211,9 +211,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   int64_t before = Counts().scans;
   // The holds `a` and `b` of the new node take every free slot of this thread
   // in turn. The first release from a slot that once announced the old node
-  // makes a scan. (Only a release of a replaced node may leave its scan to
-  // another hold, and the new node is not replaced.) After that scan, only the
-  // release of `old[0]` needs another scan.
+  // makes a scan. (Only releases of a replaced node leave the scan to another
+  // release.) After that scan, only the release of `old[0]` needs another scan.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {

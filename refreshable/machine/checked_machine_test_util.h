@@ -96,8 +96,8 @@ struct MachineInput {
   Ms ms = 0;
   int number = 0;
   // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`), not
-  // absolute (`Expiry::At`). If it is relative, the `ms` of a kSucceed count
-  // from the start of the attempt. Otherwise `ms` count from now.
+  // absolute (`Expiry::At`). In a kSucceed with a relative expiry, `ms` counts
+  // from the start of the attempt. Otherwise `ms` counts from now.
   bool relative = false;
   // kSucceed: whether the token equals the token that is held or was withdrawn.
   bool same_as = false;

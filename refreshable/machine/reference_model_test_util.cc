@@ -278,7 +278,8 @@ std::string ReferenceModel::Fingerprint() const {
   add_time(lost_until);
   // B9: a failing read is told the wall time at which the next attempt may
   // start. Until the next attempt is due or is moved, all reads are told the
-  // same wall time. So it matters how far the wall clock has stepped since.
+  // same wall time. So it matters how far the wall clock has stepped since the
+  // first of these reads.
   const bool told_again = told_next == NotBefore() && told_next > t;
   add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;

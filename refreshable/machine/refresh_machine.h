@@ -274,8 +274,8 @@ class RefreshMachine {
   // The generation since which all published tokens have had the same bytes.
   Generation same_since() const { return row_.same_since(); }
   // Whether the token last published was rejected by a server, or invalidated.
-  // Becomes false again when the row ends: the sequence of attempts that
-  // rejections started (rejection_row.h).
+  // Becomes false again when the row ends. (A row is a sequence of attempts
+  // that rejections started, see rejection_row.h.)
   bool current_rejected() const { return row_.current_rejected(); }
   // The generation that was invalidated. 0 if none was invalidated since the
   // last publication or OnReset.

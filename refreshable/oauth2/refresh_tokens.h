@@ -69,8 +69,8 @@ bool IsLoginNeeded(const absl::Status& status);
 //   - Attempts present the token one after another. Each attempt waits, without
 //     blocking a thread, until the previous attempt has its answer or has
 //     failed. A request goes on even if the Refreshable abandons its attempt:
-//     after the attempt's timeout, the transport waits for the answer for
-//     another `Options::late_answer`.
+//     after the attempt's timeout, the transport waits `Options::late_answer`
+//     longer for the answer.
 //   - If an answer is lost, the server may have replaced the token.
 //     `Options::after_lost_answer` says whether the old token is presented
 //     again.
@@ -137,11 +137,11 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   ~RefreshTokens();
 
   // Stores the refresh token of a new login. Later attempts present this token.
-  // An attempt that has been given the old token may still present it. Of the
-  // answer to that attempt, the access token is used, and the refresh token is
-  // ignored. Returns INVALID_ARGUMENT if `refresh_token` is empty; otherwise
-  // the status of the store, or OK if there is no store. The new token is used
-  // even if the store has failed. Blocks while the store does.
+  // An attempt that has been given the old token may still present it. The
+  // access token in the answer to that attempt is used. A refresh token in that
+  // answer is ignored. Returns INVALID_ARGUMENT if `refresh_token` is empty;
+  // otherwise the status of the store, or OK if there is no store. The new
+  // token is used even if the store has failed. Blocks while the store does.
   absl::Status Install(Secret refresh_token);
 
   // The rest of this class is for token sources (source.h).

@@ -29,11 +29,11 @@
 namespace refreshable {
 namespace oauth2 {
 
-// A function or a token source that supplies a token for each request of
-// another source: a signed assertion, or a token for a token exchange. It is
-// asked at most once for each attempt, with the context of the attempt, and
-// should answer within `context.timeout()`. A value that is cheap to copy. A
-// default-constructed TokenSupplier is null: it supplies no token.
+// A function or a token source that supplies tokens, such as signed assertions,
+// for the requests of another source. A TokenSupplier is asked at most once for
+// each attempt, with the context of the attempt, and should answer within
+// `context.timeout()`. TokenSuppliers are cheap to copy. A default-constructed
+// TokenSupplier is null: it supplies no token.
 class TokenSupplier {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Secret>)>;
@@ -122,9 +122,9 @@ struct SourceOptions {
 // absl::string_view.
 //
 // The source is thread-safe. `Fetch` blocks only while the transport, a
-// supplier or the refresh token store blocks. `Fetch` takes no lock. Exception:
-// with a RefreshTokenGrant, attempts present their refresh token one after
-// another (see `RefreshTokens`).
+// supplier or the refresh token store blocks. `Fetch` takes no lock, except the
+// lock of a RefreshTokenGrant's RefreshTokens. With a RefreshTokenGrant,
+// attempts present their refresh token one after another (see `RefreshTokens`).
 //
 // If the source is destroyed, attempts that have not begun to send their
 // requests fail with CANCELLED or with the error of a supplier. Requests that

@@ -36,9 +36,9 @@ namespace refreshable {
 namespace internal {
 
 // The longest sleep of the leader (see `Active::leader`), and of a thread that
-// drives the executor. After each sleep the thread reads BootTime, because a
-// sleep may not count the time while the computer is suspended. Also the time
-// after which a timer handles parked reads (see `Active::parked`).
+// drives the executor. After each sleep the thread reads BootTime, because the
+// clock of the sleep may stand still while the computer is suspended. The timer
+// that handles parked reads has the same delay (see `Active::parked`).
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // Returns whether the token in `hold` answers `request`, so that the machine
@@ -63,8 +63,8 @@ inline absl::Status DeadlineExceeded() {
       "the read's timeout passed while the token was being refreshed");
 }
 
-// What one input leaves to be done outside the lock. CarryOut handles the
-// fields before `deferred_by`, in their order.
+// The work that has to be done outside the lock after one input. CarryOut
+// handles the fields before `deferred_by`, in their order.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
   bool timer_lost = false;  // Whether the input was the loss of the timer.
@@ -87,7 +87,8 @@ struct Shell::Trouble {
   ReadFailure failure;
   absl::Status error;
   // The moment `Decisions::fails_until`, in ticks of the coarse boot clock.
-  // Until then an ordinary read fails with `error`. Each input resets this.
+  // Until then a read without `ReadRequest::rejected` fails with `error`, and
+  // the machine is not asked. Each input resets this.
   int64_t fails_until_ticks = std::numeric_limits<int64_t>::min();
 };
 

@@ -90,8 +90,8 @@ class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
   int stalled_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// A file that is replaced after each reading, with a parser that states no
-// expiry. So each call brings a new token, which expires after kLifetime.
+// A file that gets a new token each time it is read. The parser states no
+// expiry, so each token expires after `kLifetime`.
 class RotatingFileRig final : public FileRig {
  public:
   std::optional<absl::Duration> Lifetime() override { return kLifetime; }

@@ -216,9 +216,9 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// The hook, which runs inside `done`, destroys the Refreshable and then runs
-// the executor's tasks. One of these tasks would destroy the source. The source
-// must not be destroyed on this thread, because the thread is inside `done`.
+// The hook runs inside `done`, on the source's I/O thread. The hook destroys
+// the Refreshable and then runs the executor's tasks. One of these tasks is
+// meant to destroy the source, but must not do so on the I/O thread.
 TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
   ManualExecutor manual;
   Strings::Options options = EndingIn(0, [&] {
@@ -318,10 +318,10 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
 }
 
 // `Wrapper` is a source that shares ownership of the IoSource. The I/O thread
-// calls `done` and, inside `done`, also `Wrapper::Fetch`. Before that `Fetch`
-// returns, both Refreshables are destroyed. Then only the I/O thread keeps the
-// Wrapper alive, and with it the IoSource. The I/O thread must not destroy the
-// IoSource, because it is still inside `done`.
+// calls `done`, which runs the hook, and the hook causes a call of
+// `Wrapper::Fetch`. Both Refreshables are destroyed before `Wrapper::Fetch`
+// returns. Then only the I/O thread keeps the Wrapper alive, and with it the
+// IoSource. The I/O thread must not destroy the IoSource inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

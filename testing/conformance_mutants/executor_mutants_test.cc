@@ -90,8 +90,8 @@ enum class Fault {
   kDiesUnderLock,
 };
 
-// The number of threads for tasks of `RunBlocking`, if the wrapped executor has
-// threads. `FaultyRig::BlockedTasks` promises this number.
+// The number of threads for tasks of `RunBlocking`, if the wrapped executor is
+// a ThreadExecutor.
 constexpr int kBlockingThreads = 2;
 
 // Wraps a ThreadExecutor if `threads` is true, else a ManualExecutor. Adds a

@@ -46,9 +46,9 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// Prints each event that happens after `Start`, in the words of `Describe`.
-// Earlier events are not printed, because `KeepToken` returns an earlier
-// failure to its caller.
+// Prints each event that happens after `Start`, in the words of `Describe`. An
+// earlier failure is not printed here: `KeepToken` returns it, and the caller
+// of `KeepToken` prints it.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }

@@ -7,8 +7,8 @@
 // To write an SDK, start from copies of `client.h`, `http_transport.*`,
 // `oauth_source.*`, `refreshable_client.h` and `url.*`.
 //
-// With --token_url, the program keeps a token of a real OAuth 2.0 server valid
-// instead.
+// With --token_url, the program does something else: it asks a real OAuth 2.0
+// server for a token, and keeps the token valid.
 
 #include <csignal>
 #include <cstdio>

@@ -245,8 +245,8 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
   }
 }
 
-// Builds with ThreadSanitizer do not use membarrier(2). Without membarrier(2),
-// reads through a copy that uses thread_local are not fast.
+// Builds with ThreadSanitizer do not use membarrier(2). Without it, reads
+// through a copy that uses thread_local are not fast, and this test would fail.
 #ifndef ABSL_HAVE_THREAD_SANITIZER
 // After a thread's first read through a copy, its reads through that copy are
 // fast, even if the thread also uses another copy.

@@ -29,7 +29,7 @@ struct ClientSample {
 
 struct Sample {
   absl::Duration at;     // The time since the start.
-  std::string endpoint;  // The phase's name, or "real" for a real server.
+  std::string endpoint;  // Phase of the outage, or "real" for a real server.
   std::vector<ClientSample> clients;
 };
 
