@@ -9,10 +9,10 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// A pattern whose comment names an SDK or gRPC reads std::chrono::system_clock.
-// The other patterns and the floor (`PointerAndTime`) read a cheaper clock,
-// time(2). All patterns are thread-safe. lock_free_baselines.h has further
-// patterns.
+// A pattern whose comment names another library, such as an SDK or gRPC, reads
+// std::chrono::system_clock. The other patterns and the floor
+// (`PointerAndTime`) read a cheaper clock, time(2). All patterns are
+// thread-safe. lock_free_baselines.h has further patterns.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_

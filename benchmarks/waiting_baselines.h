@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Patterns by which programs without this library read while there is no token.
-// Each pattern is written in its simplest correct form, with the constructor
+// Patterns, used by programs without this library, for reads that come while
+// there is no token. Each pattern is written in its simplest correct form, with
+// the constructor
 //
 //   explicit Pattern(Endpoint* endpoint);
 //

@@ -60,9 +60,9 @@ struct TimedNode : HazardNode {
   // nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kAlwaysAskMachine};
   mutable std::atomic<int64_t> check_nanos{kAlwaysAskMachine};
-  // TryGet must ask the machine before it returns the snapshot as soon as the
-  // coarse wall clock has reached `usable_ticks`, or the coarse boot clock has
-  // reached `usable_boot_ticks`.
+  // Once the coarse wall clock has reached `usable_ticks`, or the coarse boot
+  // clock has reached `usable_boot_ticks`, TryGet must ask the machine before
+  // it returns the snapshot.
   mutable std::atomic<int64_t> usable_ticks{kAlwaysAskMachine};
   mutable std::atomic<int64_t> usable_boot_ticks{kAlwaysAskMachine};
 };

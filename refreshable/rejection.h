@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IsTokenError and IsInvalidTokenChallenge: each tells from a server's answer
-// whether the server rejected the token with which it was called.
+// IsTokenError and IsInvalidTokenChallenge: each looks at a server's answer and
+// returns whether the server rejected the caller's token.
 
 #ifndef REFRESHABLE_REJECTION_H_
 #define REFRESHABLE_REJECTION_H_
@@ -15,7 +15,7 @@
 namespace refreshable {
 
 // The most bytes of an answer's body that a caller of IsTokenError should read.
-// An answer with a longer body should be treated as if it had no `error`.
+// An answer with a longer body should be treated as if the body named no error.
 inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 
 // Returns whether an answer rejects the token: whether `http_status` is 401 or

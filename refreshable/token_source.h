@@ -47,8 +47,8 @@ class FetchContext {
   int attempt() const { return attempt_; }
   // The generation of a rejected or withdrawn token that this attempt must
   // replace; 0 if there is no such token. If this is not 0, the source must
-  // bypass any cache of its own. Returning the same token does not help. If
-  // that token was withdrawn, returning it is a failure.
+  // bypass any cache of its own. Returning the rejected token again does not
+  // help. Returning the withdrawn token again is a failure.
   Generation rejected() const { return rejected_; }
   // How long the attempt may take. The time counts from the start of the
   // attempt, just before the call of `Fetch`. An attempt that takes longer is

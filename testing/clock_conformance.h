@@ -49,7 +49,7 @@ class ClockRig {
 
   // Moves only the wall time by `d`, forward or back, and returns true. The
   // default returns false, which suits a clock whose wall time cannot be set.
-  // The clauses about steps of the wall time then do not apply.
+  // If this returns false, the clauses about wall time steps do not apply.
   virtual bool StepWall(absl::Duration) { return false; }
 
   // Returns the executor to which this clock belongs. If this is null, as by

@@ -200,10 +200,8 @@ MATCHER_P(MessageIs, message,
       std::string(status.message()));
 }
 
-// CausedBy, AfterFailures and NextAttemptAt match an error whose
-// `refreshable::RefreshError` has the given `cause`, `failures` or
-// `next_attempt`. They also match a Health with the given `failures` or
-// `next_attempt`, or whose `last_cause` has the given message.
+// Matches an error whose `refreshable::RefreshError` has the cause `cause`, or
+// a Health whose `last_cause` has the message `cause`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",
@@ -212,6 +210,8 @@ MATCHER_P(CausedBy, cause,
       arg, [](const auto& error) { return error.cause; }, cause,
       result_listener);
 }
+// Matches an error whose RefreshError has `count` failures, or a Health with
+// `count` failures.
 MATCHER_P(AfterFailures, count,
           internal::Says(negation, "have",
                          internal::Expected<int>("a number of failures",
@@ -220,6 +220,8 @@ MATCHER_P(AfterFailures, count,
       arg, [](const auto& error) { return error.failures; }, count,
       result_listener);
 }
+// Matches an error or a Health whose next attempt may start at `time`. For an
+// error, this is `RefreshError::next_attempt`.
 MATCHER_P(NextAttemptAt, time,
           internal::Says(negation, "have",
                          internal::Expected<absl::Time>(

@@ -122,8 +122,9 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   return ReadAnswer::kWait;
 }
 
-// Handles a rejecting read. The read waits if an attempt is queued or running,
-// or may start now. Otherwise the read fails at once.
+// Handles a rejecting read, which says that a server rejected the token. The
+// read waits if an attempt is queued or running, or may start now. Otherwise
+// the read fails at once.
 RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
@@ -643,9 +644,9 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // A8: what happens to waiting rejecting reads if the token can still be
-  // served. If the attempt was told of the rejection, they fail. Otherwise they
-  // read again.
+  // A8: rejecting reads may wait although the token can still be served. If the
+  // attempt was told of the rejection, these reads fail. Otherwise they read
+  // again.
   if (flight_->rejecting_read_waits && servable(now)) {
     out.rejecting_waiters = flight_->told_rejected != Generation()
                                 ? Decisions::Waiters::kFail

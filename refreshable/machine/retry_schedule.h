@@ -106,8 +106,9 @@ class RetrySchedule {
   // A failure is *excused* if the server asked for a wait so short that the
   // next attempt may start before the backoff ends. Returns whether the number
   // of failures in a row, not counting excused failures, has reached
-  // `max_consecutive_failures`. If so, and if no usable token is held, then
-  // attempts are probes, or no attempt is made if `on_exhausted` is kFatal.
+  // `max_consecutive_failures`. If this returns true while no usable token is
+  // held, each attempt is a probe. Exception: if `on_exhausted` is kFatal, no
+  // attempt is made.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;

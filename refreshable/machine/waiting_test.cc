@@ -126,8 +126,8 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
     d.At(d.next_start()).ReadAndStart();
     d.Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + S(32));
-    // The next answer comes 55 s after the start of its attempt, when 5 s of
-    // the backoff (60 s) are left.
+    // The next backoff is 60 s, counted from the start of the attempt. The
+    // answer comes after 55 s, so 5 s of the backoff are left.
     d.At(d.next_start()).ReadAndStart();
     d.At(d.t + S(55)).Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + std::max(cap, S(5)));

@@ -51,8 +51,8 @@ using executors_internal::ForkMutexLock;
 struct ShellConfig {
   Executor* executor = nullptr;  // Must be set.
   RefreshPolicy policy;
-  // Seeds the jitter. If unset, a random seed is drawn. The child of a fork()
-  // then draws another seed.
+  // Seeds the jitter. If unset, the Shell draws a random seed, and draws
+  // another seed in the child of a fork().
   std::optional<uint64_t> seed;
   struct Hooks {
     std::shared_ptr<Observer> observer;  // May be null.
@@ -84,12 +84,12 @@ struct ShellConfig {
 // collected in `Effects` (shell_effects.h): calls of the executor, of observers
 // and of callbacks, and the destruction of tokens.
 //
-// The state is *half changed* in a critical section. It is also half changed
-// while a flag such as `arming_` is set for a short time. If memory runs out
-// then, the program ends (clause E8). So each method that may allocate memory
-// while the state is half changed is noexcept, or is called only by noexcept
-// methods. User code is called only when the state is not half changed, or
-// where exceptions are caught.
+// The state is *half changed* in a critical section, and while a flag such as
+// `arming_` is set. If memory runs out while the state is half changed, the
+// program must end (clause E8). So no std::bad_alloc may escape: each method
+// that may allocate memory while the state is half changed is noexcept, or is
+// called only by noexcept methods. User code is called only when the state is
+// not half changed, or where exceptions are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -108,8 +108,8 @@ class Shell : protected ForkAware {
                                     absl::Duration timeout);
   // Registers `read`, which a task of the executor usually delivers. Returns
   // the id with which the read can be cancelled. After Close, registers nothing
-  // and returns kNone. `served` says whether the caller has just loaded a token
-  // that answers `request` from `cell()`. If so, the machine need not be asked.
+  // and returns kNone. `served` says whether `cell()` has just given the caller
+  // a token that answers `request`. If so, the machine need not be asked.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -142,7 +142,8 @@ class Shell : protected ForkAware {
   }
 
   // Succeed and Fail handle the answer of the source to attempt `id`: a token
-  // or a failure. `same_as` is as in `RefreshMachine::OnAttemptSuccess`.
+  // or a failure. If the token equals LastToken(), `same_as` must be the
+  // generation of LastToken(); otherwise nullopt.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as,
                std::shared_ptr<const void> token) noexcept;
@@ -323,10 +324,10 @@ class Shell : protected ForkAware {
 
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
 
-  // What is going on at the moment: reads that wait, calls of the source,
-  // threads inside an attempt, a timer or the executor, and events that are
-  // being sent. Null if nothing is going on. Exception: not null while the
-  // table of async reads keeps its memory (`AsyncReads::kKept`).
+  // What is going on at the moment: reads that wait, calls of the source, and
+  // events that are being sent. Also the threads that are inside an attempt, a
+  // timer's task or the executor. Null if nothing is going on. Exception: not
+  // null while the table of async reads keeps its memory (`AsyncReads::kKept`).
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 

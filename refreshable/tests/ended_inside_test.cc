@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: user code that the Refreshable calls destroys the
-// Refreshable. The simple cases are in lifecycle_test.cc.
+// Tests of clause E1: the Refreshable calls user code, and this code destroys
+// the Refreshable. The simple cases are in lifecycle_test.cc.
 
 #include <memory>
 #include <string>

@@ -102,9 +102,9 @@ TEST_F(NestedReadTest, R10SourceMayNotWaitForItself) {
   EXPECT_EQ(a_->Get().status().code(), StatusCode::kFailedPrecondition);
 }
 
-// The attempt times out while the source runs. A read that the source makes
-// still gets FAILED_PRECONDITION. Reads on another thread get the error of the
-// attempt.
+// The attempt times out while the source runs. If the source reads after that,
+// the read still gets FAILED_PRECONDITION. Reads on another thread get the
+// error of the attempt.
 TEST_F(NestedReadTest, R10SourceMayNotWaitForItselfAfterItsTimeoutEither) {
   ManualExecutor executor;
   Strings::Options options;
@@ -178,7 +178,8 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
 }
 
 // The executor's timer thread usually tells the observer that an attempt timed
-// out. If the observer's read waited there, no timer could end the wait.
+// out. If the observer's read waited on that thread, no timer could end the
+// wait.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
   Strings::Options options;

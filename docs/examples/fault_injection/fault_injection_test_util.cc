@@ -85,9 +85,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   Crowd::Options crowd;
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
-  // The life of a token counts from the start of the attempt. The expiry margin
-  // is at most a quarter of the life that is left when the token arrives. If
-  // `timeout` is long, hardly any life may be left, so no margin is expected.
+  // The life of a token counts from the start of the attempt, so a long attempt
+  // leaves little life. The expiry margin is at most a quarter of the life that
+  // is left. So if `timeout` is long, the crowd expects no margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };

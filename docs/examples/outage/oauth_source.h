@@ -32,10 +32,10 @@ absl::StatusOr<refreshable::Credential<std::string>> ReadTokenAnswer(
     const refreshable::oauth2::HttpAnswer& answer);
 
 // Requests one token, and authenticates the client with HTTP Basic. Returns the
-// token, or an error that says why there is none. Of the server's answer, the
-// error's message contains only the HTTP status and what looks like an error
-// code (RFC 6749, section 5.2). `timeout` is passed to SendWithHttplib
-// (http_transport.h).
+// token, or an error that says why there is none. The error's message contains
+// only two parts of the server's answer: the HTTP status, and what looks like
+// an error code (RFC 6749, section 5.2). `timeout` limits each step of the
+// request (see SendWithHttplib in http_transport.h).
 absl::StatusOr<refreshable::Credential<std::string>> RequestToken(
     const OAuthOptions& options, absl::Duration timeout);
 

@@ -33,7 +33,8 @@ class Token {
   // What `asked()` returns if the constructor got no `asked`.
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
-  // `asked` is a moment after the start of the attempt that returns the token.
+  // The moment `asked` lies after the start of the attempt that returns the
+  // token.
   explicit Token(uint64_t id, uint64_t asked = kNotAsked);
   Token(Token&& other) noexcept;
   ~Token();
@@ -41,8 +42,8 @@ class Token {
   uint64_t id() const { return id_; }
   bool Intact() const;
   uint64_t asked() const { return asked_; }
-  // Returns a moment before the source returned the token, or before the token
-  // was installed.
+  // Returns the moment at which the token was made. The source returned the
+  // token, or the token was installed, after this moment.
   uint64_t made() const { return made_; }
 
   // Notes that the token was published at the wall time `now` or earlier.

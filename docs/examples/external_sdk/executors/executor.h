@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own executor. Like clock.h, this header does not clash with
-// refreshable's headers.
+// The SDK's own executor. Refreshable's repository has a header with the same
+// path, executors/executor.h. The two headers do not clash.
 
 #ifndef EXECUTORS_EXECUTOR_H_
 #define EXECUTORS_EXECUTOR_H_

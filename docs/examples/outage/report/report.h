@@ -29,7 +29,8 @@ struct Row {
   Tally tally;
 };
 
-// Returns a table of `rows`. Its last line shows the limits of `promise`.
+// Returns a table of `rows`. The last line shows what the library promises: the
+// maximum number of requests, and the maximum recovery time.
 std::string Table(const std::vector<Row>& rows, const Promise& promise);
 
 }  // namespace refreshable_examples

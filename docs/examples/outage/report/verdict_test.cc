@@ -73,8 +73,7 @@ TEST_F(BrokenPromisesTest, NoneWhereAllIsAtTheLimit) {
   EXPECT_TRUE(BrokenPromises(promise_, tally_, 10).empty());
 }
 
-// A13: in 7 s of rejections, one attempt starts at once, a second 2 s later,
-// and a third 4 s after the second.
+// A13: in 7 s of rejections, three attempts start: at 0, 2 and 6 s.
 TEST(PromiseTest, RejectionsHaveAScheduleOfTheirOwn) {
   const int64_t without = Allowed(absl::Seconds(100));
   EXPECT_EQ(
