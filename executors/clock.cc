@@ -59,8 +59,8 @@ timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
     // The kernel or a sandbox does not provide `kBootClock`. This code assumes
-    // that every read of `kBootClock` fails then. Otherwise the times of two
-    // clocks would be mixed.
+    // that every other read of `kBootClock` fails too. If only some reads
+    // failed, the times of two clocks would be mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;
@@ -103,10 +103,11 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
       nanos == std::numeric_limits<int64_t>::min()) {
     return nanos;
   }
-  // `Ticks()` is T, the second that time(2) returns. The kernel updates T late:
-  // by up to 10 ms, or by more in a virtual machine that is not scheduled. This
-  // code allows for 1 s, so the present moment is before T + 2 s. If T is less
-  // than the value returned here, T + 2 s <= `t`, so `t` is in the future.
+  // `Ticks()` is T, the whole second that time(2) returns. The kernel updates T
+  // late: by up to 10 ms, or by more in a virtual machine that is not
+  // scheduled. This code allows for 1 s, so the present moment is before T plus
+  // 2 s. The value returned here is the whole second of `t`, minus 1 s. If T is
+  // less than that, `t` is T + 2 s or later. So `t` is in the future.
   return absl::ToUnixSeconds(t) - 1;
 }
 

@@ -243,8 +243,9 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // The test waits for two readings. In the first reading the timer thread sees
-  // the new wall time, and it acts on that time before the second reading.
+  // After this move, the test waits until the timer thread has read the clock
+  // twice. If the wall time made the timer due, the thread would run the timer
+  // between these two readings.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());

@@ -130,8 +130,8 @@ struct Event {
   int failures = 0;
   // In kAttemptStarted: why the attempt is made.
   RefreshReason reason = RefreshReason::kFirst;
-  // In kAttemptStarted and kAttemptFailed: 1 + the number of earlier attempts
-  // of the same refresh that failed. In all other events: 0.
+  // In kAttemptStarted and kAttemptFailed: 1 + the number of failed attempts
+  // that the same refresh made before this attempt. In all other events: 0.
   int attempt = 0;
   // In kAttemptFailed: the cause. In kExhausted: the cause of the last failure.
   // In kAttemptAbandoned: the cause if the attempt was lost, OK if not. In

@@ -89,12 +89,12 @@ Expiry ExpiryByServerClock(absl::Time time,
                            absl::Span<const HttpHeader> headers,
                            absl::Time now);
 
-// Returns the time that `text`, an HTTP-date (RFC 9110, section 5.6.7), states;
-// nullopt if `text` cannot be parsed. Accepts all three forms: IMF-fixdate, the
-// obsolete RFC 850 form, and asctime's. The year of the RFC 850 form has two
-// digits. It means the latest year with these last two digits for which the
-// date is at most 50 years after `now`. The name of the day is not checked.
-// Does not depend on the locale.
+// Parses `text` as an HTTP-date (RFC 9110, section 5.6.7). Returns nullopt if
+// `text` cannot be parsed. Accepts all three forms: IMF-fixdate, the obsolete
+// RFC 850 form, and asctime's. The year of the RFC 850 form has two digits. It
+// means the latest year with these last two digits for which the date is at
+// most 50 years after `now`. The name of the day is not checked. Does not
+// depend on the locale.
 std::optional<absl::Time> ParseHttpDate(absl::string_view text, absl::Time now);
 
 }  // namespace refreshable

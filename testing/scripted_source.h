@@ -104,10 +104,11 @@ class ScriptedSource {
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
-  // Prepares one answer that a timer of the executor gives `delay` after the
-  // call, even if the attempt is abandoned meanwhile. Until then the call is
-  // held, and the test may release or drop it. If the executor refuses the
-  // timer, the call is dropped. If the script has no executor, the test fails.
+  // Prepares one answer. When `delay` has passed since the call, a timer of the
+  // executor gives this answer, even if the attempt is abandoned meanwhile.
+  // Until then the call is held, and the test may release or drop it. If the
+  // executor refuses the timer, the call is dropped. If the script has no
+  // executor, the test fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {
     AnswerAfter(delay, Make(std::move(token), life));
   }
@@ -134,8 +135,8 @@ class ScriptedSource {
   void AlwaysWith(Function function) {
     core_->SetAlways({std::move(function), std::nullopt});
   }
-  // Like `Always`, but a timer gives the answer `delay` after each call, as
-  // with AnswerAfter.
+  // Like `Always`, but when `delay` has passed since a call, a timer gives the
+  // answer to that call, as with AnswerAfter.
   void AlwaysAfter(absl::Duration delay, Token token, Life life) {
     AlwaysAfter(delay, Make(std::move(token), life));
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTokenServer is a token server without a network. MintRig is the base
-// class of rigs for sources that ask such a server. For the tests of
-// TokenSourceConformanceTest only.
+// FakeTokenServer is a token server without a network. MintRig is a
+// TokenSourceRig, through which TokenSourceConformanceTest controls such a
+// server. For the tests of TokenSourceConformanceTest only.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
@@ -99,9 +99,9 @@ class GiveUpWhen {
   const absl::Time start_ = absl::Now();
 };
 
-// The base class of rigs for sources that ask a FakeTokenServer. Implements
-// everything except `Make`. If `virtual_time` is true, only requests to the
-// server move the rig's clock; otherwise that clock is the system's.
+// The base class of a TokenSourceRig whose sources ask a FakeTokenServer.
+// Implements everything except `Make`. If `virtual_time` is true, only requests
+// to the server move the clock. Otherwise the clock is the system's.
 class MintRig : public TokenSourceRig<std::string> {
  public:
   explicit MintRig(bool virtual_time = false)

@@ -142,8 +142,8 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
       // A relative lifetime counts from the start of the call. The addition
-      // makes the token live for whole seconds from now. A quarter of its life
-      // (F4) is then a whole number of milliseconds.
+      // makes the token live for whole seconds from now. So a quarter of the
+      // rest of its life (F4) is whole milliseconds, the unit of the model.
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

@@ -23,7 +23,7 @@ namespace refreshable {
 namespace oauth2 {
 
 // The limits of one request, and how to see that nobody waits for its answer
-// any longer. Set by the token source. A value.
+// any longer. Set by the token source.
 struct SendOptions {
   // How long the request may take, from the call of `Send` to the last byte of
   // the answer. Positive; may be infinite.

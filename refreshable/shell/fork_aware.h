@@ -21,9 +21,9 @@ struct ForkSlot;
 // thread calls `AfterForkInChild` before it releases the lock. On a system
 // without pthread_atfork, forks are not noticed.
 //
-// The locks of all objects are together in a few pages, outside the objects.
 // fork() writes to each lock, and the first write to a page after a fork copies
-// that page. So only a few pages are copied. In the parent, fork() does not
+// that page. So that few pages are copied, the locks of all objects are
+// together in a few pages, outside the objects. In the parent, fork() does not
 // touch the objects.
 //
 // A thread must not create, register, unregister or destroy an object while it

@@ -86,7 +86,7 @@ void RefCount<Shell>::Unref(Shell* shell) {
   }
 }
 
-// ---- What an idle instance does not have (shell_effects.h) ----
+// ---- State that an idle instance does not allocate (shell_effects.h) ----
 
 Shell::Active& Shell::active() {
   if (active_ == nullptr) active_ = std::make_unique<Active>();

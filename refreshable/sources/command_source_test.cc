@@ -45,8 +45,8 @@ int OpenFiles() {
   return static_cast<int>(std::distance(begin(files), end(files)));
 }
 
-// A FIFO that processes of a command open for writing. A test waits until one
-// of them has written, or until all of them have closed it.
+// A FIFO. The processes of a command open it for writing. A test waits until a
+// process has written, or until all processes have closed the FIFO.
 class Fifo {
  public:
   Fifo(const TempFolder& folder, const std::string& name)

@@ -34,8 +34,8 @@ absl::Status ValidateRereadAfter(absl::Duration reread_after);
 // Returns an error whose message names the file's path, followed by `what`.
 absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
                             absl::string_view what);
-// Returns the error for a system call on the file that failed with
-// `error_number`.
+// Returns the error for a system call on the file. `error_number` is the
+// `errno` of that call.
 absl::Status TokenFileSystemError(int error_number, const std::string& path);
 
 // Reads all of the file into `bytes`. If the file is missing or changes during
@@ -101,10 +101,10 @@ class FileSource final : public TokenSource<Token> {
     // withdrawn.
     absl::Duration lifetime = absl::Minutes(2);
     // The time from the start of an attempt until its token is stale. The file
-    // is then read again if the token is in use. Positive. If `parse` gives a
-    // hint of its own (`Expiry::WithRefreshIn`), this option has no effect.
-    // Otherwise a finite value becomes the hint, with the limits that a hint
-    // has. If the value is infinite, the stale window of the policy decides.
+    // is then read again if the token is in use. Positive. If `parse` calls
+    // `Expiry::WithRefreshIn` itself, this option has no effect. Otherwise a
+    // finite value is passed to `WithRefreshIn`, whose limits apply. If the
+    // value is infinite, the stale window of the policy decides.
     absl::Duration reread_after = absl::InfiniteDuration();
     // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;

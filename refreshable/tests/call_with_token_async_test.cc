@@ -384,7 +384,8 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
 }
 
 // The executor drops the task that would deliver the token of the first read.
-// The thread that drops the task then makes the call with that token.
+// Even so, the call with that token is made, on the thread that has dropped the
+// task.
 TEST_F(CallWithTokenAsyncTest, E2CallbackSurvivesADroppedTask) {
   source_.Answer("t1", absl::Hours(1));
   Start();

@@ -156,9 +156,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  // Appends `task` to `queue`, and posts a handler to `context` that will run
-  // the first task of the queue. Returns false after `Stop`, or if there is no
-  // memory.
+  // Appends `task` to `queue`. Also posts to `context` a handler, which will
+  // run the first task of the queue. Returns false after `Stop`, or if there is
+  // no memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
     // Moving or destroying a task may run the caller's code, so neither may
     // happen under the lock.

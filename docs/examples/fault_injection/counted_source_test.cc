@@ -46,7 +46,7 @@ TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
   // From start to start, attempts are at least 2 s apart after one failure, and
   // at least 4 s after two. An attempt may start before its call. Call 0 ended
   // at 0 s, so CallsAheadOfSchedule knows only that the attempt of call 1
-  // started at 0 s or later. So it accepts call 2 at 4 s.
+  // started at 0 s or later. Therefore it accepts call 2 from 0 s + 4 s on.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

@@ -12,7 +12,8 @@
 namespace refreshable_examples {
 namespace {
 
-// Returns the reason that `body`, the body of a 401, gives for the rejection.
+// Returns why the API has rejected the token. Requires: `body` is the body of a
+// 401 answer.
 ApiResult Rejection(const std::string& body) {
   const auto answer = nlohmann::json::parse(body, /*cb=*/nullptr,
                                             /*allow_exceptions=*/false);

@@ -319,9 +319,9 @@ TEST_F(CurlTransportTest, ConnectionsAreReused) {
 TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
   std::atomic<int> requests{0};
   TlsServer server(&good_, [&](Connection& connection) {
-    // When the connection of the second request closes, libcurl makes a new
-    // connection. Only then does it learn that it must not send the request
-    // again, so the new connection brings no request.
+    // When the connection of the second request closes, libcurl first makes a
+    // new connection. Only then is libcurl told not to send the request again.
+    // So no request comes over the new connection.
     if (!connection.ReadRequest()) return;
     ++requests;
     connection.Answer("200 OK", "token");

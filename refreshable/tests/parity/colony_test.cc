@@ -221,8 +221,8 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   EXPECT_EQ(Attempts(), expected);
   AdvanceTo(absl::Minutes(65));
   // Refreshing is exhausted after 7 failures, and by 1740 s there have been 15.
-  // So after the token expires at 1760 s, there are only probes, one per
-  // minute.
+  // So from 1760 s on, when the token is no longer usable, there are only
+  // probes, one per minute.
   for (double probe = 1800; probe <= 3600; probe += 60) {
     expected.push_back(probe);
   }

@@ -18,8 +18,8 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-// The most leases that a client keeps in `held_`. This exceeds the number of
-// hazard slots that a thread starts with.
+// The most leases that a client keeps at once. A thread starts with fewer
+// hazard slots, so the thread of a client must add slots.
 constexpr size_t kHeldAtMost = 9;
 // A client waits while it has more asynchronous reads pending than this.
 constexpr size_t kPendingAtMost = 24;
@@ -62,8 +62,8 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
-      // No outage causes so many failures. So refreshing is never exhausted,
-      // and the Refreshable keeps backing off.
+      // Every outage causes fewer than 1000 failures. So refreshing is never
+      // exhausted, and the Refreshable keeps backing off.
       policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
@@ -203,10 +203,10 @@ void Client::Sweep(size_t at_most) {
     for (auto it = gone; it != pending_.end(); ++it) (*it)->CheckEnd();
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
-    // A callback that the executor refused may have to wait for the next
-    // operation on its Refreshable. So if every read must end (`at_most` is 0),
-    // this loop also resets each Refreshable. The loop then sleeps longer,
-    // because many resets would delay the executor.
+    // If the executor refuses a callback, the callback may have to wait for the
+    // next operation on the Refreshable. So if every read must end (`at_most`
+    // is 0), this loop also makes an operation on each Refreshable: Reset. In
+    // that case it sleeps longer, because many resets would delay the executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
