@@ -32,9 +32,9 @@ class RejectionRow {
     last_ = generation;
   }
 
-  // Whether a rejection of generation `rejected` concerns the token last
-  // published: `rejected` and all later generations are known to have the same
-  // token. False for 0 and for generations not published yet.
+  // Whether generation `rejected` is known to have the same token as the
+  // generation last published. False for 0 and for generations not published
+  // yet.
   bool Covers(Generation rejected) const {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }

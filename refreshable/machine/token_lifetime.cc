@@ -30,10 +30,9 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
           : std::min(lifetime / 2, policy.max_stale_window);
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
-    // The jitter below never makes a token stale before a quarter of its life.
-    // An earlier `refresh_in` would leave no room for jitter, and all clients
-    // with this `refresh_in` would refresh at that quarter. So a `refresh_in`
-    // before or shortly after that quarter is moved later.
+    // No token becomes stale before a quarter of its life. Jitter makes a token
+    // stale earlier, so it needs room after that quarter. So a `refresh_in`
+    // before or shortly after the quarter is moved later.
     const absl::Duration quarter = lifetime / 4;
     fresh_for =
         std::max(left.refresh_in, std::min(quarter + lifetime * policy.jitter,

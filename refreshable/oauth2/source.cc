@@ -290,7 +290,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
 
   void Send(const Config& config, std::unique_ptr<Attempt> attempt) {
     const FetchContext context = attempt->context;
-    // `Wanted` and the timeout use the same moment, so the timeout is positive.
+    // If `Wanted(now)` returns OK, `options.timeout` below is positive.
     const BootTime now = Now();
     absl::Status wanted = Wanted(context, now, attempt->deadline);
     if (!wanted.ok()) return Fail(*attempt, std::move(wanted));

@@ -81,9 +81,8 @@ class Checks {
 
   // Notes that Invalidate has withdrawn the token of `lease`, at the moment
   // `since` or later. `resets` is what `resets()` returned before Invalidate
-  // was called. If a reset overlapped or followed the call of Invalidate, the
-  // reset may have come after the withdrawal. Then the token may be published
-  // again.
+  // was called. If a reset was running then or has begun since, the token may
+  // be published again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.

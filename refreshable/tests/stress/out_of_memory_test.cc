@@ -577,8 +577,8 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// `act` may throw, because `AnswerHeldCall` itself copies the token before it
-// calls the library.
+// `AnswerHeldCall` itself copies the token before it calls the library, so it
+// may throw.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();
