@@ -3,8 +3,8 @@
 #
 # Checks that every code block of a document below a line
 #   <!-- snippet: FILE#NAME -->
-# equals exactly the text between // [NAME] and // [/NAME] in FILE, or between #
-# [NAME] and # [/NAME]. FILE may have several such parts.
+# equals the text in FILE between the lines "// [NAME]" and "// [/NAME]". These
+# lines may begin with # instead of //. FILE may have several such parts.
 
 set -euo pipefail
 
