@@ -163,7 +163,8 @@ class TwiceChecked {
 // with asynchronous refresh switched on).
 class RefreshBehind {
  public:
-  static constexpr char kName[] = "refresh behind; mutex held if expired";
+  static constexpr char kName[] =
+      "refresh on another thread; mutex held if expired";
   explicit RefreshBehind(Endpoint* endpoint) : endpoint_(endpoint) {}
   ~RefreshBehind() {
     if (behind_.joinable()) behind_.join();
@@ -406,7 +407,7 @@ int PrintRefresh(const Times& times) {
   };
   const Outcome stale = measure(true);
   const Outcome none = measure(false);
-  std::printf("| %-37s | %8.2f ms | %d | %d | %8.2f ms | %d | %d |\n",
+  std::printf("| %-48s | %8.2f ms | %d | %d | %8.2f ms | %d | %d |\n",
               Pattern::kName, stale.longest_ms, stale.waited, stale.calls,
               none.longest_ms, none.waited, none.calls);
   std::fflush(stdout);
@@ -417,7 +418,7 @@ int PrintRefresh(const Times& times) {
 template <typename Pattern>
 int PrintFailure(const Times& times) {
   const Outcome told = ReadDuringFailure<Pattern>(times);
-  std::printf("| %-37s | %8.0f ms | %d |\n", Pattern::kName, told.longest_ms,
+  std::printf("| %-48s | %8.0f ms | %d |\n", Pattern::kName, told.longest_ms,
               told.calls);
   std::fflush(stdout);
   return told.calls;
