@@ -82,7 +82,7 @@ class Enumeration {
       for (Input input : beginning) {
         // If this policy leaves no attempt to which `input` could apply, skip
         // the rest of the beginning.
-        if (!Name(machine.facts(), input)) break;
+        if (!SetAttempt(machine.facts(), input)) break;
         node = Try(machine, input, node);
         if (node < 0) return;
       }
@@ -120,7 +120,7 @@ class Enumeration {
   // If `input`, an input of a beginning, applies to the queued or the running
   // attempt, sets `input.id`, and returns whether there is such an attempt.
   // Otherwise returns true.
-  static bool Name(const ReferenceModel& f, Input& input) {
+  static bool SetAttempt(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
       input.id = f.running.value_or(ReferenceModel::Call()).id;

@@ -20,7 +20,7 @@ using Waiters = Decisions::Waiters;
 
 const absl::Duration kForever = absl::InfiniteDuration();
 
-TEST(RefreshMachineRejectionTest, A1ActsOnceAndOnlyOnTheCurrentGeneration) {
+TEST(RefreshMachineInvalidationTest, A1ActsOnceAndOnlyOnTheCurrentGeneration) {
   MachineDriver d;
   EXPECT_FALSE(d.Invalidate());  // There is no token.
   EXPECT_FALSE(d.Invalidate(Generation(1)));
@@ -42,7 +42,7 @@ TEST(RefreshMachineRejectionTest, A1ActsOnceAndOnlyOnTheCurrentGeneration) {
   EXPECT_THAT(d.events(), IsEmpty());
 }
 
-TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
+TEST(RefreshMachineInvalidationTest, A3TheAttemptIsToldWhatWasRejected) {
   MachineDriver d;
   EXPECT_EQ(d.ReadAndStart()->rejected, Generation());
   d.Succeed(Expiry::In(S(3600)));
@@ -63,7 +63,7 @@ TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
   EXPECT_EQ(d.ReadAndStart()->rejected, Generation());
 }
 
-TEST(RefreshMachineRejectionTest, F4OneAttemptIsExemptFromTheInterval) {
+TEST(RefreshMachineInvalidationTest, F4OneAttemptIsExemptFromTheInterval) {
   RefreshPolicy policy = ExactPolicy();
   policy.young_token_age = absl::ZeroDuration();
   MachineDriver d(policy);
@@ -88,7 +88,7 @@ MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-TEST(RefreshMachineRejectionTest, A2AQueuedAttemptServesAsTheNewOne) {
+TEST(RefreshMachineInvalidationTest, A2AQueuedAttemptServesAsTheNewOne) {
   MachineDriver d = StaleAndQueued();
   const AttemptId queued = d.attempt;
   EXPECT_TRUE(d.Invalidate());
@@ -101,7 +101,7 @@ TEST(RefreshMachineRejectionTest, A2AQueuedAttemptServesAsTheNewOne) {
   EXPECT_TRUE(d.out.publish);
 }
 
-TEST(RefreshMachineRejectionTest, A2AFlightBetweenAttemptsKeepsItsBackoff) {
+TEST(RefreshMachineInvalidationTest, A2AFlightBetweenAttemptsKeepsItsBackoff) {
   MachineDriver d;
   d.Hold(S(1000));
   d.At(S(960)).ReadAndStart();
@@ -116,7 +116,7 @@ TEST(RefreshMachineRejectionTest, A2AFlightBetweenAttemptsKeepsItsBackoff) {
   EXPECT_EQ(d.Start()->reason, RefreshReason::kRejected);
 }
 
-TEST(RefreshMachineRejectionTest, A2FatalEndsTheFlight) {
+TEST(RefreshMachineInvalidationTest, A2FatalEndsTheFlight) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.on_exhausted = OnExhausted::kFatal;
   policy.retry.max_retries = 0;
@@ -140,7 +140,7 @@ TEST(RefreshMachineRejectionTest, A2FatalEndsTheFlight) {
   }
 }
 
-TEST(RefreshMachineRejectionTest, A2TheTimeoutIsNoticedFirst) {
+TEST(RefreshMachineInvalidationTest, A2TheTimeoutIsNoticedFirst) {
   MachineDriver d = StaleAndQueued();
   d.Start();
   EXPECT_TRUE(d.At(S(630)).Invalidate());
@@ -152,7 +152,7 @@ TEST(RefreshMachineRejectionTest, A2TheTimeoutIsNoticedFirst) {
 
 // ---- A5: a token invalidated soon after it was issued ----
 
-TEST(RefreshMachineRejectionTest, A5AServerThatRejectsAllMeetsTheSchedule) {
+TEST(RefreshMachineInvalidationTest, A5AServerThatRejectsAllMeetsTheSchedule) {
   MachineDriver d;
   for (; d.t <= S(400); d.t += Ms(100)) {
     if (d.Read() == Answer::kServe) d.Invalidate();
@@ -163,7 +163,7 @@ TEST(RefreshMachineRejectionTest, A5AServerThatRejectsAllMeetsTheSchedule) {
               ElementsAre(0, 2, 6, 14, 30, 62, 122, 182, 242, 302, 362));
 }
 
-TEST(RefreshMachineRejectionTest, A5WhatAnInvalidationOfAYoungTokenTells) {
+TEST(RefreshMachineInvalidationTest, A5WhatAnInvalidationOfAYoungTokenTells) {
   MachineDriver d;
   d.Hold(S(3600));
   EXPECT_TRUE(d.At(Ms(500)).Invalidate());
@@ -177,7 +177,7 @@ TEST(RefreshMachineRejectionTest, A5WhatAnInvalidationOfAYoungTokenTells) {
   EXPECT_EQ(d.At(S(2)).ReadAndStart()->reason, RefreshReason::kRejected);
 }
 
-TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
+TEST(RefreshMachineInvalidationTest, A5FailuresSinceThenStillCount) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
   policy.background_cooldown = absl::ZeroDuration();
@@ -207,7 +207,7 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
 // If an attempt brings the rejected token again, all failures are cleared
 // (A11). One of them may be excused: it does not count towards exhaustion (B2).
 // The excuse must be cleared too, so that a later failure counts.
-TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
+TEST(RefreshMachineInvalidationTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
   policy.background_cooldown = absl::ZeroDuration();
@@ -228,7 +228,8 @@ TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   EXPECT_TRUE(d.machine.exhausted(d.now()));
 }
 
-TEST(RefreshMachineRejectionTest, A5ASuccessEndsWhatTheServerAskedForBefore) {
+TEST(RefreshMachineInvalidationTest,
+     A5ASuccessEndsWhatTheServerAskedForBefore) {
   MachineDriver d;
   d.ReadAndStart();
   const AttemptId late = d.attempt;
@@ -242,7 +243,7 @@ TEST(RefreshMachineRejectionTest, A5ASuccessEndsWhatTheServerAskedForBefore) {
   EXPECT_EQ(d.next_start(), S(39));
 }
 
-TEST(RefreshMachineRejectionTest, A5YoungIsThirtySecondsOrHalfALife) {
+TEST(RefreshMachineInvalidationTest, A5YoungIsThirtySecondsOrHalfALife) {
   const struct {
     absl::Duration lifetime, young;
   } cases[] = {{S(3600), S(30)},
@@ -264,7 +265,7 @@ TEST(RefreshMachineRejectionTest, A5YoungIsThirtySecondsOrHalfALife) {
   }
 }
 
-TEST(RefreshMachineRejectionTest, A5AnInstalledTokenHadNoAttempt) {
+TEST(RefreshMachineInvalidationTest, A5AnInstalledTokenHadNoAttempt) {
   MachineDriver d;
   d.FailTimes(3);
   d.Install(Expiry::In(S(3600)));
@@ -286,7 +287,7 @@ MachineDriver YoungAndQueued(int failures_before, RefreshPolicy policy) {
   return d;
 }
 
-TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
+TEST(RefreshMachineInvalidationTest, A5ARunningAttemptIsReplacedBySchedule) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   d.Start();
   EXPECT_TRUE(d.At(S(1017)).Invalidate());
@@ -305,7 +306,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
   EXPECT_EQ(d.wake_at(), S(1028));
 }
 
-TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
+TEST(RefreshMachineInvalidationTest, A5AQueuedAttemptStaysIfItIsDue) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   EXPECT_TRUE(d.Invalidate());
   // An attempt is permitted from 1004 s on, so the queued attempt stays.
@@ -324,7 +325,7 @@ TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
   EXPECT_EQ(early.wake_at(), S(1032));
 }
 
-TEST(RefreshMachineRejectionTest, A5ExhaustionEndsTheFlight) {
+TEST(RefreshMachineInvalidationTest, A5ExhaustionEndsTheFlight) {
   for (const OnExhausted on_exhausted :
        {OnExhausted::kSelfHeal, OnExhausted::kFatal}) {
     RefreshPolicy policy = ExactPolicy();
@@ -346,7 +347,7 @@ TEST(RefreshMachineRejectionTest, A5ExhaustionEndsTheFlight) {
   }
 }
 
-TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
+TEST(RefreshMachineInvalidationTest, A5WhileAFlightWaitsAfterAWallStep) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.on_exhausted = OnExhausted::kFatal;
   for (int before : {1, 5}) {
