@@ -4,23 +4,17 @@
 //
 //   bazel run -c opt //benchmarks:async_benchmark
 //
-// The first part measures four functions: `ThreadExecutor::Run`,
-// `CancellableRuns::Run` (below), `GetAsync` of a valid token, and
-// `CallWithTokenAsync` with a call that answers at once. The program calls each
-// function 1,000 times in a row, and then waits until all callbacks have run.
-// It prints two times per callback, in nanoseconds: the elapsed time and the
-// CPU time of the process. Both are medians over 301 rounds. Two more columns
-// show each time divided by the floor's time. The floor is
-// `ThreadExecutor::Run`, but for `CallWithTokenAsync` it is `GetAsync`. In the
-// last row, `CancellableRuns::Run` is the floor of `GetAsync`.
+// The first part prints the time per callback and the CPU time per callback, in
+// nanoseconds, as medians over 301 rounds of 1,000 callbacks. Two more columns
+// divide these times by the floor's times. The floor of `CallWithTokenAsync` is
+// `GetAsync`. In the last row, the floor is `CancellableRuns::Run` (below).
+// Otherwise the floor is `ThreadExecutor::Run`.
 //
-// In the second part, 64 threads wait for a refresh. The program prints the
-// average number of context switches that a thread makes during its read. It
-// does so for a refresh that needs one attempt, and for a refresh that needs
-// six attempts.
+// The second part prints the average number of context switches that each of 64
+// threads makes while it waits for a refresh.
 //
-// In the third part, 1,000 threads wait for a refresh. The program prints the
-// CPU time that the process uses per second.
+// The third part prints the CPU time that the process uses per second while
+// 1,000 threads wait for a refresh.
 
 #include <sys/resource.h>
 
@@ -63,7 +57,7 @@ using Strings = refreshable::Refreshable<std::string>;
 constexpr int kCallbacks = 1000;
 constexpr int kRounds = 301;
 
-// The elapsed time and the CPU time of one callback, in nanoseconds.
+// The elapsed time and the CPU time of one callback.
 struct Cost {
   double ns = 0;
   double cpu_ns = 0;
@@ -76,9 +70,8 @@ double CpuNanoseconds() {
          static_cast<double>(time.tv_nsec);
 }
 
-// Calls `begin` kCallbacks times. Each call must cause one callback, which
-// increments `ran` by one. Waits until all callbacks have run, and returns the
-// cost per callback.
+// Each call of `begin` must cause one callback, which increments `ran` by one.
+// Returns the cost per callback.
 template <typename Begin>
 Cost Measure(const std::atomic<int>& ran, Begin begin) {
   const int until = ran + kCallbacks;
@@ -126,9 +119,8 @@ Credential<std::string> Token() {
   return {std::to_string(++last), Expiry::In(absl::Hours(1))};
 }
 
-// The simplest design for callbacks that can be cancelled by an id: a table of
-// callbacks under a mutex. It has no `Cancel`, because nothing is cancelled
-// here.
+// The simplest design for callbacks that can be cancelled by an id. `Cancel` is
+// left out, because nothing is cancelled here.
 class CancellableRuns {
  public:
   explicit CancellableRuns(ThreadExecutor* executor) : executor_(executor) {}
@@ -211,9 +203,8 @@ int64_t SwitchesOfThisThread() {
   return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
-// Lets 64 threads wait for a refresh whose first `failures` attempts fail.
-// Returns the average number of context switches that a thread makes during its
-// read.
+// Returns the average number of context switches of 64 threads during a read,
+// if the first `failures` attempts fail.
 double Switches(int failures) {
   constexpr int kThreads = 64;
   ThreadExecutor executor;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Patterns by which programs cache a token without this library. Each pattern
-// is written from scratch, in its simplest correct form, with this interface:
+// Patterns by which programs cache a token without this library, each in its
+// simplest correct form. All patterns are thread-safe and have this interface:
 //
 //   explicit Pattern(std::string token);   // The token is good for an hour.
 //   void Publish(std::string token);
@@ -9,10 +9,8 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// A pattern whose comment names another library, such as an SDK or gRPC, reads
-// std::chrono::system_clock. The other patterns and the floor
-// (`PointerAndTime`) read a cheaper clock, time(2). All patterns are
-// thread-safe. lock_free_baselines.h has further patterns.
+// A pattern whose comment names another library reads
+// std::chrono::system_clock. The others read a cheaper clock, time(2).
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -47,8 +45,6 @@ inline bool IsGood(const Entry& entry) {
   return std::time(nullptr) < entry.good_until;
 }
 
-// The next two functions return whether a token is still good by
-// std::chrono::system_clock.
 inline bool IsBeforeBySystemClock(int64_t good_until) {
   return std::chrono::system_clock::now() <
          std::chrono::system_clock::from_time_t(good_until);
@@ -57,8 +53,8 @@ inline bool IsGoodBySystemClock(const Entry& entry) {
   return IsBeforeBySystemClock(entry.good_until);
 }
 
-// The floor: a pattern whose read does the least that a correct read must do.
-// `Publish` never frees the entry that it replaces.
+// The floor: a read does the least that a correct read must do. `Publish` never
+// frees the entry that it replaces.
 class PointerAndTime {
  public:
   static constexpr char kName[] = "floor: pointer, time()";
@@ -77,7 +73,7 @@ class PointerAndTime {
 };
 
 // One mutex, under which a reader checks the token and copies the string.
-// (google-cloud-cpp does so, but copies more: see MutexHeldDuringRefresh.)
+// (google-cloud-cpp does so, but copies more.)
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";
@@ -101,8 +97,8 @@ class MutexCopy {
   Entry entry_;
 };
 
-// One mutex, under which a reader reads the clock, refreshes the token if
-// necessary, and copies all data of the token (as in google-cloud-cpp).
+// One mutex, under which a reader refreshes the token if necessary and copies
+// all its data (as in google-cloud-cpp).
 class MutexHeldDuringRefresh {
  public:
   static constexpr char kName[] = "mutex held during the refresh, copy all";
@@ -125,7 +121,7 @@ class MutexHeldDuringRefresh {
     if (!IsGoodBySystemClock(entry_)) Refresh();
     return entry_;
   }
-  // Never called in a benchmark, because the token is good for an hour.
+  // Never called here, because the token is good for an hour.
   ABSL_ATTRIBUTE_NOINLINE void Refresh() {
     entry_ = MakeEntry(std::move(entry_.token));
   }
@@ -134,7 +130,6 @@ class MutexHeldDuringRefresh {
   Entry entry_;
 };
 
-// A reader-writer lock, under which a reader copies the string.
 class SharedMutexCopy {
  public:
   static constexpr char kName[] = "shared_mutex, copy the string";
@@ -158,8 +153,8 @@ class SharedMutexCopy {
   Entry entry_;
 };
 
-// A reader-writer lock, taken once to check whether the token is good and again
-// to copy it (as in the AWS SDK for C++ of 2018).
+// A reader-writer lock, taken once to check the token and again to copy it (as
+// in the AWS SDK for C++ of 2018).
 class SharedMutexTwice {
  public:
   static constexpr char kName[] = "shared_mutex twice, copy the string";
@@ -184,8 +179,8 @@ class SharedMutexTwice {
   Entry entry_;
 };
 
-// A map from scope and tenant to a token. One lock guards the map, and each
-// token has a lock of its own (as in the Azure SDK for C++).
+// One lock guards a map from scope and tenant to a token. Each token has a lock
+// of its own (as in the Azure SDK for C++).
 class MapOfItems {
  public:
   static constexpr char kName[] = "map, two shared_mutexes, copy the string";
@@ -228,7 +223,6 @@ class MapOfItems {
   std::map<std::pair<std::string, std::string>, std::shared_ptr<Item>> items_;
 };
 
-// One mutex, under which a reader copies a shared_ptr instead of the string.
 class MutexSharedPtr {
  public:
   static constexpr char kName[] = "mutex, copy a shared_ptr";
@@ -319,7 +313,6 @@ class MutexSlice {
   int64_t good_until_ = 0;
 };
 
-// Like MutexSharedPtr, with Abseil's mutex.
 class AbslMutexSharedPtr {
  public:
   static constexpr char kName[] = "absl::Mutex, copy a shared_ptr";
@@ -344,8 +337,8 @@ class AbslMutexSharedPtr {
 };
 
 // One mutex, under which a reader checks the token and copies a pointer (as in
-// Databricks' SDK for Go). `Publish` never frees the entry that it replaces.
-// (In Go, the garbage collector frees it.)
+// Databricks' SDK for Go). Nothing is freed, because Go has a garbage
+// collector.
 class MutexPointer {
  public:
   static constexpr char kName[] = "mutex, copy a pointer, free nothing";
@@ -369,9 +362,8 @@ class MutexPointer {
   const Entry* entry_ = nullptr;
 };
 
-// A pointer that a reader loads (as in Databricks' SDK for Java, where the
-// field is volatile). `Publish` never frees the entry that it replaces. (In
-// Java, the garbage collector frees it.)
+// A reader loads a pointer (as in Databricks' SDK for Java, where the field is
+// volatile). Nothing is freed, because Java has a garbage collector.
 class VolatileRead {
  public:
   static constexpr char kName[] = "volatile read, free nothing";
@@ -385,13 +377,12 @@ class VolatileRead {
   }
 
  private:
-  // The default memory order is sequentially consistent, like accesses to a
-  // volatile field in Java.
+  // Sequentially consistent by default, like a volatile field in Java.
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// A shared_ptr that is read with std::atomic_load and replaced with
-// std::atomic_store. (In libstdc++, these functions take a lock from a pool.)
+// In libstdc++, std::atomic_load and std::atomic_store of a shared_ptr take a
+// lock from a pool.
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

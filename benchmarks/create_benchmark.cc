@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the time to create a Refreshable, and the time to create and destroy
-// a Refreshable. The floor is std::make_shared of an object as large as the
-// `TypedShell` inside a Refreshable:
+// Measures the time to create a Refreshable, and to create and destroy one. The
+// floor is std::make_shared of an object as large as the `TypedShell` inside:
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 

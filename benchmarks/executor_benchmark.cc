@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the cost of a ThreadExecutor's timers, and how much a refresh is
-// slowed down by hanging sources of other Refreshables on the same executor:
+// Measures a ThreadExecutor's timers, and refreshes beside hanging sources on
+// the same executor:
 //
 //   bazel run -c opt //benchmarks:executor_benchmark
 //
-// - RefreshWhileOthersHang measures a refresh of a healthy Refreshable, whose
-//   source answers at once. Meanwhile the sources of 0, 32 or 100 other
-//   Refreshables on the same executor hang. `vs_alone` is the time divided by
-//   the time with 0 other Refreshables.
+// - RefreshWhileOthersHang measures a refresh while the sources of 0, 32 or 100
+//   other Refreshables hang. `vs_alone` is the time divided by the time with 0
+//   others.
 // - OneTimerMore measures `RunAfter` and `Cancel` of one timer while 1,000 or
-//   1,000,000 timers are pending. The floor is `PriorityQueue` (below).
-//   `vs_floor` is the time divided by the floor's time.
-// - DueTogether lets 100,000 tokens on one executor become due for refresh at
-//   the same moment. It measures the time from the end of the first refresh to
-//   the end of the last refresh, divided by the number of tokens.
+//   1,000,000 timers are pending. `vs_floor` is the time divided by the time of
+//   the floor, `PriorityQueue`.
+// - DueTogether lets 100,000 tokens become due for refresh at the same moment.
+//   It measures the time from the end of the first refresh to the end of the
+//   last refresh, divided by the number of tokens.
 //
-// If its first argument is --benchmark_min_time=VALUE, the program only checks
-// that it works, with 1,000 tokens and 1,000 pending timers.
+// If the first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works, with 1,000 tokens and timers.
 
 #include <algorithm>
 #include <atomic>
@@ -61,9 +60,8 @@ using refreshable::TimerId;
 using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// The measurements in a group are compared with the same floor. Returns
-// `seconds` divided by the floor's time. If `is_floor` is true, `seconds` is
-// the floor's time. Requires: in each group, the floor is measured first.
+// Returns `seconds` divided by the time of the group's floor. Requires: in each
+// group, the floor is measured first.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;
@@ -85,8 +83,8 @@ std::unique_ptr<Strings> Make(Executor* executor, Function source,
   return *std::move(made);
 }
 
-// Returns a different token each time, because a source must not return a
-// withdrawn token again.
+// Each token is different, because a source must not return a withdrawn token
+// again.
 Result AnswerAtOnce() {
   static std::atomic<int> last{0};
   return Credential<std::string>(std::to_string(++last),
@@ -127,7 +125,6 @@ void RefreshWhileOthersHang(benchmark::State& state) {
   executor.Shutdown(absl::InfiniteDuration());
 }
 
-// The floor of OneTimerMore: a priority queue of timers, under a mutex.
 class PriorityQueue {
  public:
   uint64_t RunAfter(absl::Duration delay, Executor::Task task) {
@@ -137,7 +134,7 @@ class PriorityQueue {
     queue_.push({due, id, std::make_shared<Executor::Task>(std::move(task))});
     return id;
   }
-  // Does nothing, because std::priority_queue cannot remove a timer.
+  // std::priority_queue cannot remove a timer.
   bool Cancel(uint64_t) { return true; }
 
  private:

@@ -1,29 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks what timers cost. Each gate is a limit on the ratio of two figures
-// that are measured in the same run. The program prints the figures and the
-// gates, and takes about 40 seconds. It exits with 1 if a gate fails. It must
-// be run on an idle computer:
+// Checks what timers cost. Each gate is a limit on the ratio of two figures of
+// the same run. The program takes about 40 seconds, and exits with 1 if a gate
+// fails. It must be run on an idle computer:
 //
 //   bazel run -c opt //benchmarks:executor_gates
 //
 // - Cancel: the time of one `Cancel` while 1,000,000 timers are pending,
-//   divided by the time of one `Cancel` while 1,000 timers are pending. The
-//   program cancels the oldest timers first, or timers at random. The *floor*,
-//   a minimal implementation for comparison, is an array (`Tasks`). The
-//   `Cancel` of a ThreadExecutor takes logarithmic time: about 10 steps among
-//   1,000 timers, and twice as many among 1,000,000 timers. Each step may miss
-//   the cache, as the floor's `Cancel` does for timers at random. So the limit
-//   for a ThreadExecutor is twice the floor's ratio for timers at random.
+//   divided by the time while 1,000 timers are pending. The oldest timers are
+//   cancelled first, or timers at random. The *floor*, a minimal implementation
+//   for comparison, is an array (`Tasks`). The `Cancel` of a ThreadExecutor
+//   takes logarithmic time: about twice as many steps among 1,000,000 timers as
+//   among 1,000. Each step may miss the cache, as the floor's `Cancel` at
+//   random does. So the limit is twice the floor's ratio at random.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
-//   In the first case, a timer refreshes each token. In the second case, no
-//   token is refreshed, so the tokens expire and are released. In each case,
-//   two gates limit the CPU time per token: one relative to a trivial task of
-//   `Run`, and one relative to the floor (the function `Floor`). Three gates
-//   limit how late unrelated timers run, relative to a burst of 100 tokens.
+//   The tokens are refreshed in the first case, and expire in the second. In
+//   each case, two gates limit the CPU time per token: one relative to a
+//   trivial task, and one relative to the floor (the function `Floor`). Three
+//   gates limit how late unrelated timers run, relative to a burst of 100
+//   tokens.
 //
-// If its first argument is --benchmark_min_time=VALUE, the program measures
-// briefly and exits with 0, to check that it works.
+// If the first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works, and exits with 0.
 
 #ifndef _WIN32
 #include <sys/resource.h>
@@ -67,8 +65,6 @@ using refreshable::ManualExecutor;
 using refreshable::ThreadExecutor;
 using refreshable::TimerId;
 
-// Returns whether `ratio` is at most `most`. Prints the result after the label
-// `what`.
 bool Gate(const char* what, double ratio, double most) {
   const bool ok = ratio <= most;
   std::printf("%-58s %7.2f  <= %-4.4g %s\n", what, ratio, most,
@@ -76,8 +72,8 @@ bool Gate(const char* what, double ratio, double most) {
   return ok;
 }
 
-// Returns the CPU time that this process has used, in microseconds. On Windows,
-// returns the time since the process started.
+// Returns the CPU time in microseconds. On Windows, returns the time since the
+// process started.
 double CpuMicros() {
 #ifdef _WIN32
   return static_cast<double>(std::clock()) / CLOCKS_PER_SEC * 1e6;
@@ -95,7 +91,6 @@ double CpuMicros() {
 
 enum class Order { kArmed, kRandom };
 
-// An executor, or the floor `Tasks`, with `n` pending timers.
 template <typename Timers>
 class Pending {
  public:
@@ -103,9 +98,8 @@ class Pending {
     for (TimerId& id : ids_) id = Arm();
   }
 
-  // Cancels up to 200 timers: the oldest timers, or timers picked at random.
-  // Then arms as many new timers. Returns the time of one `Cancel` in
-  // nanoseconds.
+  // Cancels up to 200 timers, and then arms as many. Returns the time of one
+  // `Cancel` in nanoseconds.
   double Cancel(Order order) {
     constexpr int kCancels = 200;
     std::vector<size_t> picked;
@@ -142,9 +136,8 @@ class Pending {
   uint64_t oldest_ = 0;
 };
 
-// The floor of `Cancel`: an array of pointers to tasks, under a mutex. If there
-// are very many tasks, a cancellation at random may miss the cache twice: at
-// the pointer and at the task.
+// The floor of `Cancel`: an array of pointers to tasks. A cancellation at
+// random may miss the cache twice: at the pointer and at the task.
 class Tasks {
  public:
   TimerId RunAfter(absl::Duration, Executor::Task task) {
@@ -163,8 +156,8 @@ class Tasks {
 };
 
 // Returns a ratio for each order: the time of a `Cancel` while `most` timers
-// are pending, divided by the time of a `Cancel` while 1,000 timers are
-// pending. Prints both times, and the times for the powers of ten in between.
+// are pending, divided by the time with 1,000 timers. Prints the times for all
+// powers of ten in this range.
 template <typename Timers>
 std::map<Order, double> CancelRatios(const char* name, int most) {
   std::map<Order, double> ratios;
@@ -190,8 +183,8 @@ std::map<Order, double> CancelRatios(const char* name, int most) {
   return ratios;
 }
 
-// If `floor`, the floor's ratio, is at most `most`, calls `Gate`. Otherwise
-// prints "n/a" and the floor's ratio, and returns true.
+// If `floor`, the floor's ratio, exceeds `most`, the gate does not apply. The
+// result is then true.
 bool GateBesideFloor(const std::string& what, double ratio, double floor,
                      double most) {
   if (floor <= most) return Gate(what.c_str(), ratio, most);
@@ -224,8 +217,7 @@ bool CancelGates(int most) {
 
 // ---- Burst ----
 
-// Runs `tasks` trivial tasks on `executor`. Returns the CPU time per task, in
-// microseconds.
+// Returns the CPU time of a trivial task, in microseconds.
 double RunMicros(ThreadExecutor& executor, int tasks) {
   absl::BlockingCounter ran(tasks);
   const double start = CpuMicros();
@@ -240,9 +232,8 @@ struct Lateness {
   double median = 0, p99 = 0, max = 0;  // In microseconds.
 };
 
-// Timers that are not part of the burst. One timer becomes due in each
-// millisecond from `from` to `from + how_long`. Each timer records how late it
-// runs.
+// Timers that are not part of the burst. One becomes due in each millisecond of
+// `how_long` from `from`, and records how late it runs.
 class Unrelated {
  public:
   Unrelated(Executor& executor, BootTime from, absl::Duration how_long)
@@ -260,7 +251,6 @@ class Unrelated {
     }
   }
 
-  // Waits until all timers have run, and returns how late they were.
   Lateness Wait() {
     left_.Wait();
     std::sort(late_.begin(), late_.end());
@@ -272,7 +262,7 @@ class Unrelated {
   absl::BlockingCounter left_;
 };
 
-// The time within which all tokens become due.
+// All tokens become due within this time.
 constexpr absl::Duration kBurst = absl::Seconds(1);
 
 struct Outcome {
@@ -281,9 +271,8 @@ struct Outcome {
 };
 
 // Measures a burst whose first token becomes due at `from`. `done` must block
-// until the burst has ended. Counts the CPU time from 20 ms before `from` until
-// `done` has returned. Meanwhile, unrelated timers measure how late the
-// executor is.
+// until the burst has ended. The CPU time is counted from 20 ms before `from`
+// until `done` returns.
 template <typename Done>
 Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
                 Done done) {
@@ -302,16 +291,15 @@ Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
   return outcome;
 }
 
-// Returns how long it should take at most to make `tokens` tokens. (If it takes
-// longer, `Measure` ends the program.)
+// How long it may take to make `tokens` tokens. If it takes longer, `Measure`
+// ends the program.
 absl::Duration Lead(int tokens) {
   return absl::Seconds(1) + tokens * absl::Microseconds(30);
 }
 
-// Measures Refreshables whose tokens become due within `kBurst`. If `refresh`
-// is true, the tokens become stale and are refreshed. If `refresh` is false,
-// the tokens expire. In both cases each Refreshable releases its first token,
-// and that token's deleter decrements `released`.
+// Measures Refreshables whose tokens become due within `kBurst`. The tokens are
+// refreshed if `refresh` is true, and expire otherwise. Either way each first
+// token is released, which decrements `released`.
 Outcome Burst(int tokens, bool refresh) {
   ThreadExecutor executor;
   using Token = std::shared_ptr<absl::BlockingCounter>;
@@ -352,10 +340,9 @@ Outcome Burst(int tokens, bool refresh) {
   return outcome;
 }
 
-// Measures the floor of the burst, on the same kind of executor. The floor of a
-// refresh is a timer, a task that replaces a shared_ptr under a mutex, and the
-// next timer. The floor of a release is a timer that resets a shared_ptr under
-// a mutex.
+// Measures the least that a burst can cost. A refresh is a timer, a task that
+// replaces a shared_ptr under a mutex, and the next timer. A release is a timer
+// that resets a shared_ptr under a mutex.
 Outcome Floor(int tokens, bool refresh) {
   ThreadExecutor executor;
   struct Minimal {

@@ -4,28 +4,24 @@
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
-// There are three groups:
+// In the first group, 10,000 asynchronous reads wait for one refresh, which
+// fails. `join_ns` is the time that one read takes to begin its wait. `told_ns`
+// is the time from the failure until all reads know of it, divided by the
+// number of reads.
 //
-// - In the first group, 10,000 asynchronous reads wait for one refresh, and the
-//   refresh fails. `join_ns` is the time that one read takes to begin its wait.
-//   `told_ns` is the time from the failure until all reads know of it, divided
-//   by the number of reads.
-// - In the second group, 64 or 200 threads wait for one refresh, and the
-//   refresh fails. `told_ns` means the same as in the first group.
-// - In the third group, a refresh has already failed, and the next attempt is
-//   not due yet. So each read fails at once.
+// In the second group, 64 or 200 threads wait for one refresh, which fails.
 //
-// `join_ns` and `told_ns` are medians over the refreshes. `calls` is the number
-// of calls of the endpoint: in the first two groups for each refresh, in the
-// third group for all reads together.
+// In the third group, a refresh has failed, and the next attempt is not due
+// yet. So each read fails at once.
 //
-// The first line of each group is the floor: code without this library, with
-// which all lines are compared. `vs_floor` is the time per read divided by the
-// floor's time per read. In the first group, the time per read is `join_ns`
-// plus `told_ns`.
+// The times are medians over the refreshes. `calls` is the number of calls of
+// the endpoint: for each refresh in the first two groups, and for all reads
+// together in the third group. The first line of each group is the floor, code
+// without this library. `vs_floor` is the time per read divided by the floor's.
+// In the first group, this time is `join_ns` plus `told_ns`.
 //
-// If its first argument is --benchmark_min_time=VALUE, the program only checks
-// that it works: each line of the second group makes a single refresh.
+// If the first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works.
 
 #include <atomic>
 #include <chrono>
@@ -77,9 +73,8 @@ class EndpointSource final : public refreshable::TokenSource<std::string> {
   Endpoint* const endpoint_;
 };
 
-// A Refreshable with the methods that waiting_baselines.h describes. It makes
-// no retries, so a refresh ends when its first attempt fails. The next attempt
-// is due an hour later, but `Reset` permits it at once.
+// A Refreshable with the methods that waiting_baselines.h describes. A refresh
+// ends when its first attempt fails. `Reset` permits the next attempt at once.
 template <typename ExecutorType>
 class Ours {
  public:
@@ -122,8 +117,7 @@ class OnThreads : public Ours<refreshable::ThreadExecutor> {
   static void Pump() { std::this_thread::yield(); }
 };
 
-// A Refreshable whose executor runs its tasks inside `Pump`, on the thread that
-// reads.
+// The tasks run inside `Pump`, on the thread that reads.
 class OnOneThread : public Ours<refreshable::ManualExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, on a ManualExecutor";
@@ -131,8 +125,8 @@ class OnOneThread : public Ours<refreshable::ManualExecutor> {
   void Pump() { executor_.RunUntilIdle(); }
 };
 
-// A Refreshable whose attempt has failed. The next attempt is due an hour
-// later, when the measurement is over.
+// An attempt has failed, and the next attempt is due only after the
+// measurement.
 class BetweenAttempts : public OnThreads {
  public:
   explicit BetweenAttempts(Endpoint* endpoint) : OnThreads(endpoint) {
@@ -141,9 +135,9 @@ class BetweenAttempts : public OnThreads {
   }
 };
 
-// `Reset(pattern, 0)` calls `pattern.Reset()` if there is such a method, and
-// otherwise does nothing. `Pump` does the same with `pattern.Pump()`. Because 0
-// is an int, the overload that calls the method is preferred.
+// `Reset(pattern, 0)` calls `pattern.Reset()` if there is such a method,
+// because 0 is an int and so prefers that overload. `Pump` does the same with
+// `pattern.Pump()`.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();
@@ -157,16 +151,15 @@ auto Pump(Pattern& pattern, int) -> decltype(pattern.Pump()) {
 template <typename Pattern>
 void Pump(Pattern&, long) {}
 
-// Returns the measured times, by group and then by the name of the measured
-// class. The name of each floor is "floor".
+// Returns the times by group and then by name. Each floor's name is "floor".
 std::map<std::string, std::map<std::string, double>>& Times() {
   static auto* const times =
       new std::map<std::string, std::map<std::string, double>>;
   return *times;
 }
 
-// Records `ns` as the time of `Pattern` in `group`. Returns `ns` divided by the
-// floor's time. Requires: the floor is measured first.
+// Returns `ns` divided by the time of the group's floor. Requires: the floor is
+// measured first.
 template <typename Pattern>
 double VsFloor(const std::string& group, double ns) {
   auto& times = Times()[group];
@@ -175,8 +168,7 @@ double VsFloor(const std::string& group, double ns) {
   return ns / times["floor"];
 }
 
-// Prints our time in `group` divided by the time of `base`, and the target for
-// this ratio. Prints nothing if either time was not measured.
+// Prints nothing if either time was not measured.
 void PrintTargetOf(const std::string& group, const char* base, double at_most) {
   auto& times = Times()[group];
   const double ours = times[OnThreads::kName];
@@ -238,8 +230,7 @@ void ManyThreadsOneFlight(benchmark::State& state) {
       });
     }
     while (there < count) std::this_thread::yield();
-    // Gives all threads time to block. (Some patterns cannot report whether
-    // their threads have blocked.)
+    // Gives all threads time to block, which some patterns cannot report.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();
@@ -334,8 +325,7 @@ int main(int argc, char** argv) {
   RegisterBetween<RememberedFailure>();
   RegisterBetween<BetweenAttempts>();
   // glibc and libstdc++ avoid atomic instructions until the process has had a
-  // second thread. Programs with several threads have no such advantage, so
-  // this process starts a thread before it measures.
+  // second thread. Programs with several threads have no such advantage.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   for (const char* group : {"threads, 64", "threads, 200"}) {

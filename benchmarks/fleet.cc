@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Simulates many clients of one token endpoint over a day of virtual time. All
-// clients start within the same minute. In the seventh hour an event affects
-// all clients: the endpoint answers 502 for an hour, or it answers 429 for an
-// hour, or all tokens are revoked. Prints how often the endpoint is then
-// called, and when the clients heal, that is, get another token.
+// Simulates many clients of one token endpoint over a day of virtual time. In
+// the seventh hour an event affects all clients: the endpoint answers 502 or
+// 429 for an hour, or all tokens are revoked. Prints how often the endpoint is
+// called from then on, and when the clients heal, that is, get another token.
 //
-// The clients of this library are RefreshMachines without threads. There are
-// also two kinds of hand-written clients, for comparison. The exit code is 1 if
-// the clients of this library exceed a limit of docs/failure.md in any
-// simulation.
+// The clients of this library are RefreshMachines without threads. Two kinds of
+// hand-written clients are there for comparison. The exit code is 1 if the
+// clients of this library exceed a limit of docs/failure.md.
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
@@ -19,9 +17,8 @@
 //   --benchmark_min_time, with any value, means --out=/tmp and only a hundred
 //                hand-written clients of each kind.
 //   --out=DIR    An existing folder, by default the working directory. The
-//                calls per second and per minute, for the first seed, are
-//                written there as CSV. If gnuplot is installed, the calls per
-//                minute are drawn as fleet.png.
+//                calls per second and per minute of the first seed are written
+//                there as CSV. If gnuplot is installed, it draws fleet.png.
 
 #include <algorithm>
 #include <array>
@@ -72,20 +69,19 @@ constexpr int kDay = 24 * kHour;
 constexpr absl::Duration kTokenLife = absl::Hours(1);
 constexpr absl::Duration kReadEvery = absl::Seconds(60);
 constexpr absl::Duration kTimeout = absl::Seconds(10);  // A read's timeout.
-// The time that the endpoint takes to answer.
+// How long the endpoint takes to answer.
 constexpr absl::Duration kLatency = absl::Milliseconds(100);
-// The Retry-After of each 429.
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 constexpr int kLockoutFailures = 5;
-// Each client's successful refreshes after the event are numbered from 0. Wave
-// n consists of refresh n of every client. The peak of wave `kWave` is checked:
-// by then, clients that healed together should refresh at different times.
+// Wave n consists of the nth successful refresh of every client after the
+// event, counted from 0. By wave `kWave`, clients that healed together should
+// refresh at different times.
 constexpr int kWave = 3;
 
 enum class Kind { kOutage, kThrottled, kRevoked };
 
-// An event, and the seconds of the day at which it begins and ends.
+// The times are seconds of the day.
 struct Scenario {
   Kind kind;
   const char* name;
@@ -99,18 +95,17 @@ constexpr Scenario kScenarios[] = {
 
 using PerSecond = std::vector<int>;
 
-// What is counted on one day.
 struct Day {
   PerSecond calls = PerSecond(kDay);
   // `waves[n]` has the calls of wave n (see `kWave`).
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
-  // For each client that healed: the seconds from the end of the event until
-  // the client received its next token.
+  // For each client that healed: the seconds from the event's end until it
+  // received its next token.
   std::vector<double> healed_after;
   int too_soon = 0;  // Calls made earlier than a Retry-After permitted.
-  // The number of clients that got more than one token within two minutes after
-  // the event. A client reads twice in this time, but needs only one token.
+  // Clients that got more than one token in the two minutes after the event, in
+  // which a client reads twice.
   int minted_twice = 0;
 };
 
@@ -121,7 +116,7 @@ class Endpoint {
       : scenario_(scenario), day_(day) {}
   ~Endpoint() { day_.minted_twice += minted_ > 1 ? 1 : 0; }
 
-  // Simulates one call of the token endpoint. Returns OK if it issues a token.
+  // Returns OK if the endpoint issues a token.
   absl::Status Call(absl::Duration now) {
     const auto second = static_cast<int>(absl::ToInt64Seconds(now));
     ++day_.calls[second];
@@ -144,7 +139,7 @@ class Endpoint {
     return absl::OkStatus();
   }
 
-  // Returns whether the API answers 401 at `now` to a token issued at `minted`.
+  // Returns whether the API answers 401 to a token issued at `minted`.
   bool Rejects(absl::Duration minted, absl::Duration now) const {
     const absl::Duration begin = absl::Seconds(scenario_.begin);
     return now >= minted + kTokenLife ||
@@ -159,7 +154,7 @@ class Endpoint {
   absl::Duration not_before_ = -absl::InfiniteDuration();
 };
 
-// Simulates one client of this library whose first read is at `read_at`.
+// Simulates one client whose first read is at `read_at`.
 void PlayRefreshable(absl::Duration read_at, uint64_t seed,
                      Endpoint& endpoint) {
   struct Call {
@@ -228,9 +223,8 @@ class SetClock final : public Clock {
   absl::Duration now;
 };
 
-// Simulates one hand-written client whose first read is at `read_at`.
-// `make(mint, clock)` returns the client, which calls `mint` to request a token
-// from the endpoint.
+// Simulates one hand-written client. `make(mint, clock)` returns the client,
+// which calls `mint` to request a token.
 template <typename Make>
 void PlayRival(absl::Duration read_at, Endpoint& endpoint, Make make) {
   SetClock clock;
@@ -278,8 +272,8 @@ Day PlayFleet(const Scenario& scenario, size_t kind, int clients,
   return day;
 }
 
-// Returns the highest mean rate, in calls per second, of any `seconds`
-// consecutive seconds between `begin` and `end`.
+// Returns the highest mean rate, in calls per second, over any `seconds`
+// consecutive seconds.
 double Peak(const PerSecond& calls, int seconds, int begin = 0,
             int end = kDay) {
   int64_t sum = 0, most = 0;
@@ -292,7 +286,7 @@ double Peak(const PerSecond& calls, int seconds, int begin = 0,
 }
 
 // Returns the seconds from the end of the event until the fraction `part` of
-// all clients had healed. Returns a negative number if fewer clients healed.
+// all clients had healed, or a negative number if fewer clients healed.
 double HealedAfter(const Day& day, double part, int clients) {
   const auto n = static_cast<size_t>(part * clients + 0.5);
   return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;
@@ -303,8 +297,8 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// Returns the second of the day up to which the peaks of the calls are
-// measured. By then, all clients should have healed.
+// The peaks are measured up to this second, when all clients should have
+// healed.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
 }
@@ -322,7 +316,7 @@ void Print(const Scenario& scenario, const char* client, int clients,
 }
 
 // Checks the limits of docs/failure.md, and a few more. Prints each limit that
-// is exceeded. Returns true if no limit is exceeded.
+// is exceeded.
 bool Check(const Scenario& scenario, int clients, const Day& day) {
   bool holds = true;
   const auto limit = [&](const char* what, double found, double most) {
@@ -367,10 +361,9 @@ bool Check(const Scenario& scenario, int clients, const Day& day) {
   return holds;
 }
 
-// Writes a CSV file. It begins ten minutes before the event's beginning and
-// ends six hours after the event's beginning. Each row has a time, in seconds
-// since the event's beginning. For each kind of client, the row has the number
-// of calls in the `seconds` seconds from that time on.
+// The rows begin ten minutes before the event. Each row has the seconds since
+// the event began, and the calls in the next `seconds` seconds by kind of
+// client.
 void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
               const std::vector<Day>& days) {
   std::ofstream csv(path);
@@ -390,9 +383,8 @@ void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
   if (!csv) std::fprintf(stderr, "fleet: cannot write %s\n", path.c_str());
 }
 
-// Draws a row of panels for each event. Each kind of client has a panel of its
-// own, because in one panel the clients would cover each other. The time of the
-// event is grey.
+// Draws a row of panels for each event, with a panel for each kind of client.
+// The time of the event is grey.
 void Plot(const std::string& out, int clients) {
   const std::string path = absl::StrCat(out, "/fleet.gnuplot");
   std::ofstream script(path);
@@ -418,7 +410,6 @@ void Plot(const std::string& out, int clients) {
     }
   }
   script.close();
-  // If gnuplot is not installed, there is no picture.
   if (std::system(
           absl::StrCat("command -v gnuplot >/dev/null && gnuplot '", path, "'")
               .c_str()) == 0) {
@@ -428,7 +419,7 @@ void Plot(const std::string& out, int clients) {
 
 struct Flags {
   int clients = 10'000;
-  // The number of hand-written clients of each kind; `clients` if unset.
+  // `clients` if unset.
   std::optional<int> rivals;
   int seeds = 3;
   std::string out;
@@ -479,7 +470,7 @@ int main(int argc, char** argv) {
   for (int seed = 1; seed <= flags.seeds; ++seed) {
     for (const Scenario& scenario : kScenarios) {
       std::vector<Day> days;
-      // The hand-written clients are only a comparison, so one seed is enough.
+      // The hand-written clients are only a comparison.
       for (size_t i = 0; i < (seed == 1 ? 3 : 1); ++i) {
         const int clients =
             i == 0 ? flags.clients : flags.rivals.value_or(flags.clients);

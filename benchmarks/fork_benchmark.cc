@@ -1,25 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures how much instances of Refreshable add to the cost of a fork() of
-// their process:
+// Measures how much instances of Refreshable add to the cost of a fork():
 //
 //   bazel run -c opt //benchmarks:fork_benchmark
 //
 // Prints these times, in microseconds per instance:
 //
 // - the call of fork(), in the parent
-// - from the parent's return from fork() until the child reports that it has
-//   run the library's fork handlers
-// - the parent's first read of each instance after the fork (a read does not
-//   write to the instance)
-// - after these reads, the parent's first call of `stats()` on each instance;
-//   this call takes the instance's lock
+// - from the parent's return from fork() until the child has run the library's
+//   fork handlers
+// - the parent's first read of each instance after the fork
+// - after these reads, the parent's first call of `stats()` on each instance,
+//   which takes the instance's lock
 //
-// The child lives until all these times have been measured. While the child
-// lives, the parent's first write to a page copies the page. These copies are
-// part of what instances cost. Beside each time stands a floor: the same time,
-// measured with the bare system call instead of fork(). The system call runs no
-// handlers. Each figure is a median.
+// The child lives until all these times have been measured. Until then, the
+// parent's first write to a page copies the page, which is part of the cost.
+// The floor is the same time with the bare system call, which runs no handlers,
+// instead of fork(). Each figure is a median.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -44,8 +41,7 @@ constexpr int kRepetitions = 31;
 
 class Stopwatch {
  public:
-  // Returns the microseconds since the last call or, in the first call, since
-  // the construction.
+  // The first call returns the time since the construction.
   double Lap() {
     const auto now = std::chrono::steady_clock::now();
     const std::chrono::duration<double, std::micro> lap = now - last_;
@@ -76,7 +72,7 @@ double MedianOf(std::vector<Figures> figures, double Figures::*figure) {
 }
 
 // Forks, with or without the fork handlers, and uses each instance while the
-// child lives. Returns the times.
+// child lives.
 Figures Measure(bool handlers,
                 const std::vector<std::unique_ptr<Fresh>>& instances) {
   int to_child[2], to_parent[2];
@@ -91,7 +87,7 @@ Figures Measure(bool handlers,
   if (child == 0) {
     close(to_child[1]);
     if (write(to_parent[1], &byte, 1) != 1) syscall(SYS_exit_group, 1);
-    // Waits until the parent closes its end of the pipe.
+    // Waits until the parent closes the pipe.
     syscall(SYS_exit_group, read(to_child[0], &byte, 1) == 0 ? 0 : 1);
   }
   figures.fork = stopwatch.Lap();

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Measures the cost of many instances, such as those of a server that keeps a
-// token for each tenant. The program measures the time to read an instance that
-// is picked at random among 1 or 10,000 instances. With 10,000 instances it
-// also measures the bytes that each instance uses in addition to its token:
+// token for each tenant:
 //
 //   bazel run -c opt //benchmarks:instances_benchmark
 //
-// The floor is `PointerAndTime`, the cheapest cache that is correct. `vs_floor`
-// is the time divided by the floor's time, and `bytes_vs_floor` is the bytes
-// divided by the floor's bytes, with the same number of instances. The
-// Refreshables share one executor. The bytes include the tasks that they give
-// to the executor, but not the executor's list of tasks.
+// The time is that of reading an instance that is picked at random among 1 or
+// 10,000 instances. The bytes are what each of 10,000 instances uses in
+// addition to its token. `vs_floor` and `bytes_vs_floor` compare them with the
+// floor, `PointerAndTime`. The Refreshables share one executor. The bytes
+// include their tasks, but not the executor's list of tasks.
 
 #include <malloc.h>
 
@@ -41,8 +39,8 @@ struct Floor {
   double bytes = 0;
 };
 
-// Returns the figures of the floor, by number of instances. The floor is
-// measured before the other patterns.
+// Returns the floor's figures, by number of instances. The floor is measured
+// first.
 std::map<size_t, Floor>& Floors() {
   static auto* const floors = new std::map<size_t, Floor>;
   return *floors;
@@ -124,8 +122,7 @@ int main(int argc, char** argv) {
   Register<RcuQuiescent>();
   Register<HazardFence>();
   // glibc and libstdc++ avoid atomic instructions until the process has had a
-  // second thread. Programs with several threads have no such advantage, so
-  // this process starts a thread before it measures.
+  // second thread. Programs with several threads have no such advantage.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -12,17 +12,16 @@
 //   oldest.
 // - "all": the thread takes `held` leases, and then releases all of them.
 //
-// The time of each kind is divided by the time of a read on a thread that holds
-// no lease, with the same number of threads. The printed ratio is the median
-// over several turns.
+// Each time is divided by the time of a read on a thread that holds no lease,
+// with the same number of threads. The ratio is the median over several turns.
 //
 // The program also compares the library with a shared_ptr under a mutex
 // (`Rival`): publications, reads of the kind "oldest", and the release of
 // leases of a replaced token.
 //
 // The exit code is 1 if a target is missed. If the first argument is
-// --benchmark_min_time=VALUE, the program measures briefly and exits with 0, to
-// check that it works.
+// --benchmark_min_time=VALUE, the program only checks that it works, and exits
+// with 0.
 
 #include <atomic>
 #include <chrono>
@@ -70,7 +69,6 @@ class Ours {
   Fresh instance_{std::string(1024, 'x')};
 };
 
-// A mutex, under which a reader copies a shared_ptr.
 class Rival {
  public:
   using Held = std::shared_ptr<const Entry>;
@@ -97,9 +95,9 @@ class Rival {
       std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
 };
 
-// `Newest`, `Oldest` and `All` each make at least `reads` reads of one of the
-// three kinds (see the top of this file), and return the nanoseconds per read.
-// They call `ready` once, just before the measurement.
+// `Newest`, `Oldest` and `All` each make at least `reads` reads of one kind,
+// and return the nanoseconds per read. They call `ready` once, just before the
+// measurement.
 
 template <typename Source>
 double Newest(Source& source, int held, int64_t reads,
@@ -160,7 +158,7 @@ double All(Source& source, int held, int64_t reads,
 
 using Measure = std::function<double(const std::function<void()>& ready)>;
 
-// Returns the nanoseconds per read of the cheapest cache that is correct.
+// Returns the nanoseconds per read.
 double Floor(int64_t reads) {
   static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
   int64_t good = 0;
@@ -172,7 +170,7 @@ double Floor(int64_t reads) {
 }
 
 // Makes all measurements at the same time, each on its own thread. Returns the
-// mean of their results.
+// mean.
 double AtTheSameTime(const std::vector<Measure>& measures) {
   std::atomic<size_t> ready{0};
   std::vector<double> ns(measures.size());
@@ -195,7 +193,7 @@ double AtTheSameTime(const std::vector<Measure>& measures) {
 struct Line {
   std::string name;
   std::function<double()> measure;
-  double target = 0;  // The largest ratio allowed; 0 if there is no limit.
+  double target = 0;  // The largest ratio allowed; 0 means no limit.
   std::vector<double> ns = {};
 };
 
@@ -207,8 +205,7 @@ void PrintVerdict(bool has_target, bool met) {
   all_met &= met || !has_target;
 }
 
-// Measures `lines` in turns. Prints the time of each line, and its ratio to the
-// time of the first line.
+// Measures `lines` in turns. Each ratio is to the time of the first line.
 void Run(const char* title, std::vector<Line>& lines, int turns) {
   for (int turn = 0; turn < turns; ++turn) {
     for (Line& line : lines) line.ns.push_back(line.measure());
@@ -303,8 +300,7 @@ void Reads(bool short_form) {
                   Median(rival_ns), Median(ratios));
       if (threads == 1) alone_ns = Median(rival_ns);
       // The rival's lock is contended only if both threads run at the same
-      // time. On a busy computer the threads may take turns. The ratio then
-      // says nothing.
+      // time. Otherwise the ratio says nothing.
       const bool at_once = Median(rival_ns) >= 2.5 * alone_ns;
       if (threads > 1) std::printf(at_once ? ">= 5  " : "n/a: not at once");
       PrintVerdict(threads > 1 && at_once, Median(ratios) >= 5);
@@ -312,8 +308,8 @@ void Reads(bool short_form) {
   }
 }
 
-// Releases a thousand leases of a token that has been replaced. Returns the
-// nanoseconds per release.
+// Returns the nanoseconds per release, for a thousand leases of a token that
+// has been replaced.
 template <typename Source>
 double ReleaseAfterReplacement() {
   Source source;
@@ -325,8 +321,8 @@ double ReleaseAfterReplacement() {
   return NanosecondsSince(start) / 1000;
 }
 
-// Returns the nanoseconds of one call of membarrier(2), made as the library
-// makes it. Returns about 0 if the system has no such call.
+// Returns the nanoseconds of a call of membarrier(2) like the library's, or
+// about 0 if the system has no such call.
 double HeavyBarrier() {
   const SteadyClock::time_point start = SteadyClock::now();
 #if defined(__linux__) && defined(SYS_membarrier)
@@ -336,8 +332,8 @@ double HeavyBarrier() {
   return NanosecondsSince(start);
 }
 
-// For each of four cases, prints the median time of `Install`, of membarrier(2)
-// alone, and of `Rival::Publish`. Nobody reads from the Rival.
+// Prints the median times of `Install`, of membarrier(2) alone, and of
+// `Rival::Publish`. Nobody reads from the Rival.
 void Publications(bool short_form) {
   std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
               "barrier", "mutex");
@@ -392,13 +388,13 @@ void Publications(bool short_form) {
 
 int Main(bool short_form) {
   // In a process with one thread, glibc and libstdc++ avoid atomic
-  // instructions. The thread `second` prevents this.
+  // instructions.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   });
-  // Publications are measured before reads. Each publication scans all hazard
-  // slots, and `Reads` adds slots because it holds many leases.
+  // `Reads` adds hazard slots, all of which a publication scans. So
+  // publications are measured first.
   Publications(short_form);
   Reads(short_form);
   std::printf(

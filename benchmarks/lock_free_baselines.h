@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Patterns whose reads usually take no lock, and which free the tokens that
-// they replace. They have the interface of baselines.h, and are written from
-// scratch, in their simplest correct form. They have these drawbacks:
+// they replace, each in its simplest correct form. They have the interface of
+// baselines.h and these drawbacks:
 //
 //   ThreadLocalCopy  A thread may use a token only until its next read. A
 //                    thread that stops reading keeps an old token alive. Each
 //                    thread keeps the token of only one instance.
 //   RcuQuiescent     A thread may use a token only until the end of the read. A
-//                    publisher waits until every other thread that has ever
-//                    made a read makes another read or ends.
+//                    publisher waits for every other thread that has ever read,
+//                    until the thread makes another read or ends.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
-//   HazardFence      A thread can use one token at a time. If a publisher finds
-//                    the old token in use, a later publication or the
-//                    destructor frees the old token. Each read makes a full
-//                    fence.
+//   HazardFence      A thread can use one token at a time. An old token that is
+//                    in use is freed only by a later publication or the
+//                    destructor. Each read makes a full fence.
 
 #ifndef REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
@@ -39,9 +38,8 @@ namespace refreshable_benchmarks {
 
 // Storage with one `Data` for each thread. A thread's first call of `Mine`
 // gives the thread a `Data` and calls `Data::Enter`. When the thread ends,
-// `Data::Leave` is called, and another thread may get the same `Data`.
-// `Data::Enter` and `Data::Leave` run under the lock that `All` takes. A `Data`
-// is never freed.
+// `Data::Leave` is called, and another thread may get the same `Data`. Both run
+// under the lock that `All` takes. A `Data` is never freed.
 template <typename Data>
 class PerThread {
  public:
@@ -49,8 +47,7 @@ class PerThread {
     Data* const mine = mine_;
     return ABSL_PREDICT_TRUE(mine != nullptr) ? *mine : Enter();
   }
-  // Returns the data of this thread, or null if this thread has not called
-  // `Mine`.
+  // Returns null if this thread has not called `Mine`.
   static Data* MineIfAny() { return mine_; }
   // Returns every `Data` that a thread has or has had.
   static std::vector<Data*> All() {
@@ -59,7 +56,7 @@ class PerThread {
   }
 
  private:
-  // The data of one thread, in cache lines of its own.
+  // The alignment gives each thread cache lines of its own.
   struct alignas(128) Line {
     Data data;
   };
@@ -102,17 +99,17 @@ class PerThread {
   inline static thread_local Data* mine_ = nullptr;
 };
 
-// Each thread keeps a copy of a shared_ptr to the token, and the token's
-// version. If a read finds that the instance has another version, the thread
-// copies the shared_ptr again, under a lock.
+// Each thread keeps a copy of a shared_ptr to the token, and its version. If
+// the instance has another version, a read copies the shared_ptr again, under a
+// lock.
 class ThreadLocalCopy {
  public:
   static constexpr char kName[] = "thread-local copy, version counter";
   explicit ThreadLocalCopy(std::string token) { Publish(std::move(token)); }
   void Publish(std::string token) {
-    // No two instances ever have the same version, because each thread has only
-    // one copy for all instances. If two instances had the same version, a
-    // thread could mistake one instance's token for the other's.
+    // Versions are unique among all instances, because a thread has one copy
+    // for all of them. Otherwise the thread could mistake one instance's token
+    // for another's.
     static std::atomic<uint64_t> last_version{0};
     auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
     std::lock_guard<std::mutex> lock(mutex_);
@@ -151,14 +148,14 @@ class ThreadLocalCopy {
   std::shared_ptr<const Entry> entry_;
 };
 
-// The number of the current grace period, for both kinds of RCU below; never
-// zero. A publisher begins a new period, and waits until no thread uses a token
-// that it read in an earlier period.
+// The current grace period of both kinds of RCU below; never zero. A publisher
+// begins a new period, and waits until no thread uses a token that it read in
+// an earlier period.
 inline std::atomic<uint64_t> grace_period{1};
 
 // RCU in which a reader is quiescent (uses no token) after each read. A reader
-// announces its quiescence by storing the number of the current grace period.
-// The announcement needs no fence, and is made only if a new period has begun.
+// announces this by storing the current grace period, once in each period. The
+// announcement needs no fence.
 class RcuQuiescent {
  public:
   static constexpr char kName[] = "RCU, quiescent after each read";
@@ -172,8 +169,7 @@ class RcuQuiescent {
     const uint64_t target = ++grace_period;
     Thread* const mine = Threads::MineIfAny();
     // A thread takes the lock of `All` in its first read, before it loads
-    // `entry_`. So a thread that is not in the result of `All` will load the
-    // new entry, and need not be waited for.
+    // `entry_`. So a thread that `All` does not return will load the new entry.
     for (const Thread* thread : Threads::All()) {
       if (thread == mine) continue;
       while (thread->seen.load(std::memory_order_acquire) < target) {
@@ -195,9 +191,8 @@ class RcuQuiescent {
   }
 
  private:
-  // `seen` is the grace period that the thread saw in `Enter` or, later, at the
-  // end of its latest read. If the thread has ended, `seen` is the largest
-  // number.
+  // `seen` is the grace period that the thread saw last. If the thread has
+  // ended, `seen` is the largest number.
   struct Thread {
     std::atomic<uint64_t> seen{0};
 
@@ -209,8 +204,8 @@ class RcuQuiescent {
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// RCU whose readers announce the beginning and the end of each read. The
-// announcement of the beginning needs a full fence.
+// RCU whose readers announce the beginning and the end of each read. The first
+// announcement needs a full fence.
 class RcuFence {
  public:
   static constexpr char kName[] = "RCU, a fence for each read";
@@ -233,8 +228,8 @@ class RcuFence {
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     Thread& mine = Threads::Mine();
-    // This store and the next load are sequentially consistent. Together they
-    // act as the full fence.
+    // This store and the next load are sequentially consistent, and so act as
+    // the full fence.
     mine.inside.store(grace_period.load(std::memory_order_acquire));
     const Entry* const entry = entry_.load();
     const char byte = IsGood(*entry) ? entry->token[0] : '\0';
@@ -243,8 +238,8 @@ class RcuFence {
   }
 
  private:
-  // `inside` is the grace period in which the thread's current read began, or
-  // zero if the thread is not inside a read.
+  // `inside` is the grace period in which the current read began, or zero if
+  // the thread is not inside a read.
   struct Thread {
     std::atomic<uint64_t> inside{0};
 
@@ -290,8 +285,8 @@ class HazardFence {
     Thread& mine = Threads::Mine();
     const Entry* entry = entry_.load(std::memory_order_relaxed);
     for (;;) {
-      // This store and the next load are sequentially consistent. Together they
-      // act as the full fence.
+      // This store and the next load are sequentially consistent, and so act as
+      // the full fence.
       mine.uses.store(entry);
       const Entry* const again = entry_.load();
       if (ABSL_PREDICT_TRUE(again == entry)) break;

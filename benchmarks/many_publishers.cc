@@ -5,14 +5,13 @@
 //   bazel run -c opt //benchmarks:many_publishers
 //
 // For each number of threads, prints the largest number of superseded tokens
-// that were alive at the same time, and the duration of the longest `Install`.
-// No lease holds a superseded token, so a superseded token lives only until the
-// library frees it. Each thread has its own Refreshable. All Refreshables share
-// one hazard domain. The exit code is 1 if the limit of docs/memory_model.md is
-// exceeded.
+// that were alive at once, and the longest `Install`. No lease holds a
+// superseded token, so it lives only until the library frees it. Each thread
+// has its own Refreshable, and all share one hazard domain. The exit code is 1
+// if the limit of docs/memory_model.md is exceeded.
 //
-// If its first argument is --benchmark_min_time=VALUE, the program makes fewer
-// publications, to check that it works.
+// If the first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works.
 
 #include <atomic>
 #include <chrono>
@@ -44,7 +43,7 @@ void RaiseTo(std::atomic<int64_t>& most, int64_t value) {
   }
 }
 
-// A type of token that counts its living instances.
+// A token that counts its living instances.
 class Token {
  public:
   Token() { RaiseTo(tokens_peak, ++tokens_alive); }
@@ -66,8 +65,7 @@ int64_t InstallNanos(Refreshable& refreshable) {
       .count();
 }
 
-// Lets each of `threads` threads publish `installs` tokens, and prints the line
-// for this number of threads. Returns whether the limit was kept.
+// Each thread publishes `installs` tokens. Returns whether the limit was kept.
 bool Measure(int threads, int installs) {
   std::vector<std::unique_ptr<IdleExecutor>> executors;
   std::vector<std::unique_ptr<Refreshable>> refreshables;
@@ -98,9 +96,8 @@ bool Measure(int threads, int installs) {
     });
   }
   for (std::thread& publisher : publishers) publisher.join();
-  // While a thread is inside `Install`, at least three of its living tokens are
-  // not superseded: the published token, and at least two copies of the new
-  // token.
+  // For each thread inside `Install`, at least three tokens are not superseded:
+  // the published token, and at least two copies of the new token.
   const int64_t superseded = tokens_peak - 3 * threads;
   const int64_t bound =
       (threads + refreshable::internal::HazardDomain::kMostHandedOver) *
@@ -121,8 +118,7 @@ int main(int argc, char** argv) {
   const bool short_form = refreshable_benchmarks::IsShortForm(argc, argv);
   bool good = true;
   for (const int threads : {1, 2, 4, 8, 16, 32}) {
-    // Even the short form publishes many more tokens than may be alive, so it
-    // fails if tokens are not freed.
+    // Even the short form publishes many more tokens than may be alive.
     good &= refreshable_benchmarks::Measure(
         threads, short_form ? 1000 + 10 * threads : 10000);
   }

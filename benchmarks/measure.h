@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What several benchmarks share: medians, targets, the flag for a brief run,
-// and the placement of loops in memory.
+// What several benchmarks share.
 
 #ifndef REFRESHABLE_BENCHMARKS_MEASURE_H_
 #define REFRESHABLE_BENCHMARKS_MEASURE_H_
@@ -30,29 +29,26 @@ inline double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Prints one line: what was measured, the result, its target, and `ok` or
-// `MISSED`.
 inline void PrintTarget(const std::string& what, double measured,
                         double at_most) {
   std::printf("%-58s %9.2f   target <= %-5g %s\n", what.c_str(), measured,
               at_most, measured <= at_most ? "ok" : "MISSED");
 }
 
-// Returns whether the program's first argument is --benchmark_min_time=VALUE.
-// If so, the program should only check that it works, and be brief.
+// Returns whether the first argument is --benchmark_min_time=VALUE. Then the
+// program should only check that it works, and be brief.
 inline bool IsShortForm(int argc, char** argv) {
   constexpr char kFlag[] = "--benchmark_min_time";
   return argc > 1 && std::strncmp(argv[1], kFlag, std::strlen(kFlag)) == 0;
 }
 
-// The number of places in memory at which a loop is measured. A read takes only
-// a few cycles, and the addresses of the loop's branches can add one or two
-// cycles.
+// A loop is measured at this many places in memory. Its place can add one or
+// two cycles to a read, which takes only a few.
 constexpr int kPlacements = 9;
 
-// With GCC and Clang, inserts `7 * kPlacement` no-ops, which begin at a
-// multiple of 64 bytes. They move the code that follows. With other compilers,
-// does nothing. Requires: the program is compiled with -fno-align-loops.
+// Moves the code that follows by `7 * kPlacement` no-ops after a multiple of 64
+// bytes. Does nothing with compilers other than GCC and Clang. Requires: the
+// program is compiled with -fno-align-loops.
 template <int kPlacement>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
   static_assert(0 <= kPlacement && kPlacement < kPlacements, "");

@@ -30,8 +30,8 @@
 
 namespace refreshable_benchmarks {
 
-// The system's clocks. After `set_back(d)`, `Now` returns times that are
-// earlier by `d`, but the coarse clocks still return the system's time.
+// The system's clocks. After `set_back(d)`, `Now` is earlier by `d`, but the
+// coarse clocks are not.
 class ShiftedClock final : public refreshable::Clock {
  public:
   refreshable::Instant Now() const override {
@@ -82,8 +82,8 @@ class IdleExecutor final : public refreshable::Executor {
   std::vector<Task> tasks_;
 };
 
-// A Refreshable whose reads are measured. Its source always fails, so it has no
-// token until `Publish` is called.
+// A Refreshable whose reads are measured. It has no token until `Publish` is
+// called, because its source always fails.
 template <typename ExecutorType>
 class RefreshableRead {
  public:
@@ -108,8 +108,8 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // The object whose `Read` a loop calls. It holds a reference to the
-  // Refreshable, so that a read need not load the pointer in RefreshableRead.
+  // A loop calls this class's `Read`, which need not load the pointer in
+  // RefreshableRead.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
@@ -131,7 +131,6 @@ class RefreshableRead {
   std::unique_ptr<Refreshable> refreshable_;
 };
 
-// A Refreshable whose token was just published.
 class Fresh : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, fresh";
@@ -142,8 +141,8 @@ class Fresh : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// A Refreshable whose token lives for an hour and is already fifty minutes old,
-// so the token is stale. A refresh is queued, and the executor never runs it.
+// The token is stale, because fifty minutes of its hour have passed. A refresh
+// is queued, and the executor never runs it.
 class Stale : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, stale";
@@ -155,15 +154,14 @@ class Stale : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// A Refreshable whose clock is the virtual time of a ManualExecutor.
 class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, fresh, in virtual time";
   explicit VirtualTime(std::string token) { Publish(std::move(token)); }
 };
 
-// A read of the hazard domain alone, without a Refreshable. The read takes a
-// slot by compare-and-swap, as `Get` does in a build without thread_local.
+// A read of the hazard domain alone. It takes a slot by compare-and-swap, as
+// `Get` does in a build without thread_local.
 class SharedSlots {
  public:
   static constexpr char kName[] = "the read alone, without thread_local";

@@ -4,14 +4,13 @@
 //
 //   bazel run -c opt //benchmarks:publish_benchmark
 //
-// Each iteration publishes once. The counters p50, p99 and max are the median,
-// the 99th percentile and the maximum of the publication's duration. A counter
-// that ends with `vs_floor` is p50 or p99 divided by the floor's value. The
-// floor only allocates and stores a pointer. A counter that ends with `vs_ours`
-// is p50 or p99 divided by Refreshable's value.
+// Each iteration publishes once. p50, p99 and max describe the duration of a
+// publication. Counters that end with `vs_floor` or `vs_ours` are divided by
+// the value of the floor or of Refreshable. The floor only allocates and stores
+// a pointer.
 //
-// If its first argument is --benchmark_min_time=VALUE, the program makes only a
-// few iterations, to check that it works.
+// If the first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works.
 
 #include <algorithm>
 #include <atomic>
@@ -34,14 +33,13 @@ namespace {
 
 constexpr int kReaders = 4;
 
-// Times of a publication, in microseconds.
+// Times in microseconds.
 struct Latency {
   double p50 = 0;
   double p99 = 0;
 };
 
-// Returns the latency of `Pattern` in its last run, or zeros if `Pattern` has
-// not been measured yet.
+// Returns the latency of the last run, or zeros before the first.
 template <typename Pattern>
 Latency& LatencyOf() {
   static Latency latency;
@@ -57,9 +55,9 @@ void Report(const Latency& latency, const Latency& base, const char* versus,
 template <typename Pattern>
 void Publish(benchmark::State& state) {
   // Touches the memory that the publications will use, and frees it again.
-  // Otherwise the floor, which frees nothing, would need new pages from the
-  // system during the measurement. `behind` is allocated after this memory, to
-  // keep the heap from returning the memory to the system.
+  // Otherwise the floor, which frees nothing, would need new pages during the
+  // measurement. `behind` keeps the heap from returning the memory to the
+  // system.
   auto touched = std::make_unique<std::vector<std::string>>(
       2 * state.max_iterations, std::string(1024, 'x'));
   Pattern pattern(std::string(1024, 'x'));
@@ -87,7 +85,7 @@ void Publish(benchmark::State& state) {
                      std::chrono::steady_clock::now() - start)
                      .count());
     state.SetIterationTime(us.back() / 1e6);
-    // Lets the readers run, even if the computer has few cores.
+    // Lets the readers run, even on few cores.
     std::this_thread::yield();
   }
   stop = true;

@@ -4,13 +4,11 @@
 //
 //   bazel run -c opt //benchmarks:read_path_benchmark
 //
-// The floor, the usual patterns and Refreshable are measured in one run. The
-// time of a read is the elapsed time divided by the number of reads of all
+// The time of a read is the elapsed time divided by the number of reads of all
 // threads. `vs_floor` is this time divided by the floor's time, with the same
-// number of threads and a token of the same length. The last benchmarks read
-// tokens of 64 bytes, 1 KiB and 64 KiB. Their `vs_64_bytes` is the time divided
-// by the time with 64 bytes. Only the ratios of two runs can be compared, not
-// the times.
+// number of threads and the same length of the token. The last benchmarks read
+// tokens of several lengths. Their `vs_64_bytes` is the time divided by the
+// time with 64 bytes. Only the ratios of two runs can be compared.
 
 #include <chrono>
 #include <cstddef>
@@ -33,7 +31,7 @@
 namespace refreshable_benchmarks {
 namespace {
 
-// A Refreshable that has no token. Each `TryGet` fails at once.
+// A Refreshable without a token. Each `TryGet` fails at once.
 class Expired : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, no waiting";
@@ -43,8 +41,7 @@ class Expired : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// Like Expired, but a refresh is in flight, and a hundred other reads wait for
-// the refresh.
+// Like Expired, but a hundred other reads wait for a refresh in flight.
 class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, TryGet";
@@ -59,8 +56,7 @@ class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// Like ExpiredWithWaiters, but each measured read also waits for the refresh,
-// with a timeout of zero.
+// Each measured read also waits for the refresh, with a timeout of zero.
 class ExpiredJoinAndLeave : public ExpiredWithWaiters {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, Get(0)";
@@ -165,8 +161,7 @@ int main(int argc, char** argv) {
   RegisterGrowth<Fresh>();
   RegisterGrowth<MutexCopy>();
   // glibc and libstdc++ avoid atomic instructions until the process has had a
-  // second thread. Programs with several threads have no such advantage, so
-  // this process starts a thread before it measures.
+  // second thread. Programs with several threads have no such advantage.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

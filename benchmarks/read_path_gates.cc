@@ -1,35 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks that reads cost no more than docs/performance.md says. Checks the same
-// of publishing a token while other threads read. Prints what reads cost, and
-// one line per gate:
+// Checks that reads, and publications while other threads read, cost no more
+// than docs/performance.md says:
 //
 //   bazel run -c opt //benchmarks:read_path_gates
 //
-// Each gate is a limit on a ratio of times, not on nanoseconds. The times are
-// measured alternately in the same run, and the median of nine repetitions
-// counts. Besides reads of this library, the program measures other patterns,
-// that is, ways to cache a token without this library. One pattern is called
-// the floor: its read does only what every correct read must do.
+// Each gate is a limit on a ratio of times. The times are measured alternately
+// in the same run, and the median of nine repetitions counts. The program also
+// measures other patterns, that is, ways to cache a token without this library.
+// One pattern is called the floor: its read does only what every correct read
+// must do.
 //
 // A repetition is disturbed if the floor gained little from the second thread,
-// or took much longer than in another repetition. (Two CPUs of a virtual
-// machine may be one core, or may share a core with another virtual machine.)
-// The program makes disturbed repetitions again, up to a limit. If some
-// repetitions are still disturbed, the gates with two threads cannot be judged.
-// The gates with one thread cannot be judged if the floor, with one thread,
-// took much longer in one repetition than in another. The line of a gate that
-// cannot be judged says why.
+// or took much longer than in another repetition. The program makes disturbed
+// repetitions again, up to a limit. If some are still disturbed, the gates with
+// two threads cannot be judged. The gates with one thread cannot be judged if
+// the floor, with one thread, took much longer in one repetition than in
+// another.
 //
 // Some gates demand that a read is many times as fast as the patterns that
-// lock. On some processors, even the floor is not that fast. The gate is then
-// printed as "n/a", with the floor's ratio, and cannot fail.
+// lock. If even the floor is not that fast, the gate is printed as "n/a", and
+// cannot fail.
 //
 // The exit code is 1 if a gate fails. Otherwise it is 2 if a gate cannot be
 // judged.
 //
-// If its first argument is --benchmark_min_time=VALUE, the program measures
-// only once and briefly, and exits with 0, to check that it works.
+// If the first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works, and exits with 0.
 
 #include <algorithm>
 #include <atomic>
@@ -53,24 +50,20 @@
 namespace refreshable_benchmarks {
 namespace {
 
-// One pattern, measured with one and with two threads.
 struct Subject {
   std::string name;
-  // Makes a new instance, which `measure` uses from then on. Keeps the earlier
-  // instances, so that the new instance has another address. Results must not
-  // depend on the address of one instance.
+  // Makes a new instance for `measure`. The earlier instances are kept, so that
+  // results do not depend on the address of one instance.
   std::function<void()> renew;
-  // Makes reads on `threads` threads. Returns the elapsed nanoseconds divided
-  // by the number of reads of all threads. `placement` says where the loop lies
-  // in memory (see `kPlacements`).
+  // Returns the elapsed nanoseconds divided by the number of reads of all
+  // threads. `placement` says where the loop lies in memory (see
+  // `kPlacements`).
   std::function<double(int threads, int placement)> measure;
-  // The nanoseconds per read: `ns[t]` has a value for each repetition with t
-  // threads.
+  // `ns[t]` has the nanoseconds per read of each repetition with t threads.
   std::vector<double> ns[3];
 };
 
-// Returns the object whose `Read` the loop calls: the pattern's `reader()` if
-// it has one, otherwise the pattern itself.
+// Returns the pattern's `reader()` if it has one, otherwise the pattern.
 template <typename Pattern>
 auto ReaderOf(Pattern& pattern, int) -> decltype(pattern.reader()) {
   return pattern.reader();
@@ -80,7 +73,7 @@ Pattern& ReaderOf(Pattern& pattern, ...) {
   return pattern;
 }
 
-// Makes `reads` reads. Returns how many of them found no good token.
+// Returns how many of the reads found no good token.
 template <typename Pattern, int kPlacement>
 ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
   auto&& reader = ReaderOf(pattern, 0);
@@ -93,7 +86,7 @@ ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
 template <typename Pattern>
 using ReadFunction = int (*)(Pattern&, int64_t);
 
-// The loop in each placement. Repetition i uses placement i.
+// Repetition i uses placement i.
 template <typename Pattern>
 constexpr ReadFunction<Pattern> kRead[kPlacements] = {
     Read<Pattern, 0>, Read<Pattern, 1>, Read<Pattern, 2>,
@@ -141,9 +134,8 @@ Subject Make(int64_t reads) {
       {}};
 }
 
-// Makes one repetition, and records a time per read for each subject and number
-// of threads: the median of `slices` short measurements. The subjects are
-// measured in turns, so that a slowdown of the computer affects all subjects.
+// Records the median of `slices` short measurements for each subject and number
+// of threads. The subjects take turns, so that a slowdown affects all of them.
 void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   for (Subject& subject : subjects) subject.renew();
   for (int threads : {1, 2}) {
@@ -159,27 +151,25 @@ void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   }
 }
 
-// Returns how many reads two threads make together in the time that one thread
-// needs for one read.
+// Returns how many reads two threads make in the time that one thread needs for
+// one read.
 double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
 
-// The reasons why gates with one thread, or with two threads, cannot be judged.
-// If a reason is empty, the gates can be judged.
+// Why the gates cannot be judged. If a reason is empty, they can.
 struct Disturbance {
   std::string one_thread;
   std::string two_threads;  // Includes the reason in `one_thread`.
 };
 
-// Returns whether the floor, with one thread, took about as long in this
-// repetition as in its fastest repetition.
+// Returns whether the floor took about as long as in its fastest repetition.
 bool IsSteady(const Subject& floor, size_t repetition) {
   const double least =
       *std::min_element(floor.ns[1].begin(), floor.ns[1].end());
   return floor.ns[1][repetition] <= 1.3 * least;
 }
-// Returns whether the second thread seems to have had a core of its own.
+// Returns whether the second thread seems to have had its own core.
 bool HasTwoCores(const Subject& floor, size_t repetition) {
   return SpeedUp(floor, repetition) >= 1.5;
 }
@@ -208,17 +198,16 @@ Disturbance DisturbanceOf(const Subject& floor) {
   return result;
 }
 
-// Makes nine repetitions. Then makes disturbed repetitions again, in total at
-// most `kMostReplacements` times. If some repetitions are still disturbed,
-// returns why the gates cannot be judged. The short form makes one repetition
-// and does not check it.
+// Makes nine repetitions, and makes disturbed repetitions again. Returns why
+// the gates cannot be judged, if any repetitions are still disturbed. The short
+// form makes one repetition and does not check it.
 Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   constexpr int kMostReplacements = 10 * kPlacements;
   if (short_form) {
     Repeat(subjects, 1, 0);
     return {};
   }
-  // Each slice is a measurement of about a millisecond.
+  // Each slice takes about a millisecond.
   constexpr int kSlices = 15;
   for (int i = 0; i < kPlacements; ++i) Repeat(subjects, kSlices, i);
   int again = 0;
@@ -235,16 +224,15 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
         subject.ns[threads].pop_back();
       }
     }
-    // The floor may now have a new fastest repetition. Then a repetition that
-    // was steady may no longer be steady. So all repetitions are checked again.
+    // The floor may now have a new fastest repetition. So all repetitions are
+    // checked again.
     i = 0;
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);
   return DisturbanceOf(subjects.front());
 }
 
-// Publishes `publications` times while four threads read. Returns the time of
-// the slowest publication in nanoseconds.
+// Returns the nanoseconds of the slowest publication while four threads read.
 template <typename Pattern>
 double SlowestPublish(int publications) {
   Pattern pattern(std::string(1024, 'x'));
@@ -269,13 +257,9 @@ double SlowestPublish(int publications) {
   return *std::max_element(ns.begin(), ns.end());
 }
 
-// Judges the gates, prints a line for each gate, and remembers whether any gate
-// failed or could not be judged.
 class Gates {
  public:
-  // `AtMost` and `AtLeast` check that `measured` is at most, or at least,
-  // `target`. But if `reason` is not empty, the gate cannot be judged, and
-  // `reason` is printed.
+  // If `reason` is not empty, the gate cannot be judged.
   void AtMost(const char* name, double measured, double target,
               const std::string& reason) {
     Judge(name, measured, absl::StrFormat("<= %g", target), measured <= target,
@@ -286,10 +270,9 @@ class Gates {
     Judge(name, measured, absl::StrFormat(">= %g", target), measured >= target,
           reason);
   }
-  // Checks the lead over another pattern. `measured` is the other pattern's
-  // time divided by the time of our read. `floor` is the other pattern's time
-  // divided by the floor's time. If `floor` is less than `target`, the gate
-  // cannot fail.
+  // `measured` is another pattern's time divided by the time of our read.
+  // `floor` is that pattern's time divided by the floor's time. If `floor` is
+  // less than `target`, the gate cannot fail.
   void BesideOthers(const char* name, double measured, double floor,
                     double target, const std::string& reason) {
     if (floor >= target || !reason.empty()) {
@@ -331,7 +314,7 @@ class Gates {
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
   // In a process with one thread, glibc and libstdc++ avoid atomic
-  // instructions. The thread `second` prevents this.
+  // instructions.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -339,10 +322,9 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The subjects with an index of at least `kOthers` and less than
-  // `beyond_others` (declared below) are the patterns that lock. Some gates
-  // demand a lead over these patterns. The subjects from `beyond_others` on are
-  // only printed: they never free an old token, or have the drawbacks that
+  // The subjects from `kOthers` up to `beyond_others` are the patterns that
+  // lock, over which some gates demand a lead. The later subjects are only
+  // printed. They never free an old token, or have the drawbacks that
   // lock_free_baselines.h lists.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
@@ -374,7 +356,6 @@ int Main(bool short_form) {
     std::printf("%-45s %10.2f %10.2f\n", subject.name.c_str(),
                 Median(subject.ns[1]), Median(subject.ns[2]));
   }
-  // Returns the median of `of(i)` over all repetitions i.
   const auto median = [&](const std::function<double(int)>& of) {
     std::vector<double> values;
     values.reserve(repetitions);

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures what a read costs in different forms, that is, with different code
-// around the read:
+// Measures what a read costs with different code around the read:
 //
 //   bazel run -c opt //benchmarks:read_shapes
 //
-// The forms take turns of about a millisecond. Each form's loop is compiled
-// nine times, at different places in memory, because the speed of a loop
-// depends on where its code lies. `vs_inlined` is the time divided by the time
-// of an inlined `Get` on a local reference (a median over the turns).
+// The forms take turns of about a millisecond. Each form's loop is compiled at
+// nine places in memory, because the speed of a loop depends on its place.
+// `vs_inlined` is the time divided by the time of an inlined `Get` on a local
+// reference (a median over the turns).
 //
-// If its first argument is --benchmark_min_time=VALUE, the program only checks
-// that it works, and measures briefly.
+// If the first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works.
 
 #include <atomic>
 #include <cstdint>
@@ -31,8 +30,8 @@
 #include "refreshable/lease.h"
 #include "refreshable/refreshable.h"
 
-// Keeps the compiler from inlining a function and, with GCC, from passing its
-// arguments in another way than declared.
+// Keeps the compiler from inlining a function. With GCC, the arguments are also
+// passed as declared.
 #if defined(__GNUC__) && !defined(__clang__)
 #define BENCHMARKS_OPAQUE __attribute__((noipa))
 #else
@@ -45,8 +44,7 @@ namespace {
 using Lease = refreshable::Lease<std::string>;
 using Refreshable = refreshable::Refreshable<std::string>;
 
-// Makes the compiler forget what memory contains, as a call of unknown code
-// would.
+// Makes the compiler forget what memory contains, as unknown code would.
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #ifdef __GNUC__
   __asm__ volatile("" : : : "memory");
@@ -55,14 +53,12 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #endif
 }
 
-// What the forms read from: a Refreshable or the floor, which is a cache whose
-// read does the least that a correct read must do.
+// The forms read from a Refreshable or from the floor, `PointerAndTime`.
 struct Client {
   PointerAndTime floor{std::string(1024, 'x')};
   Fresh fresh{std::string(1024, 'x')};
   Refreshable* pointer = &fresh.refreshable();
-  // A shared_ptr whose deleter does nothing, because `fresh` owns the
-  // Refreshable.
+  // The deleter does nothing, because `fresh` owns the Refreshable.
   std::shared_ptr<Refreshable> shared{pointer, [](Refreshable*) {}};
 };
 
@@ -79,8 +75,7 @@ BENCHMARKS_OPAQUE char UseReference(const Lease& lease) {
 }
 BENCHMARKS_OPAQUE char UseToken(const std::string& token) { return token[0]; }
 
-// Each class from `Floor` to `CopiesShared` is one form of the code around a
-// read. Its `Read` makes the read.
+// Each class from `Floor` to `CopiesShared` is one form.
 struct Floor {
   static constexpr char kName[] = "floor: pointer, time()";
   explicit Floor(Client& client) : floor(client.floor) {}
@@ -181,8 +176,7 @@ struct CopiesShared : ThroughMember {
   }
 };
 
-// Makes `reads` reads in a loop with placement `kPlacement`. Returns the
-// nanoseconds per read.
+// Returns the nanoseconds per read.
 template <typename Form, int kPlacement>
 ABSL_ATTRIBUTE_NOINLINE double TimePerRead(Client& client, int64_t reads) {
   Form form(client);
@@ -216,8 +210,7 @@ void Main(bool short_form) {
   const int64_t reads = short_form ? 1000 : 500000;
   const int slices = short_form ? 1 : 15;
   // glibc and libstdc++ avoid atomic instructions until the process has had a
-  // second thread. Programs with several threads have no such advantage, so
-  // this process starts a thread before it measures.
+  // second thread. Programs with several threads have no such advantage.
   std::thread([] {}).join();
   Client client;
   std::vector<Subject> subjects = {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures the cost of TryGet, compared with Get and with a floor. The floor
-// reads the two clocks that TryGet must read, and does nothing else:
+// Measures TryGet beside Get and a floor, which only reads the two clocks that
+// TryGet must read:
 //
 //   bazel run -c opt //benchmarks:try_get_benchmark
 //
-// All calls are measured in turns. Each figure is a median, in nanoseconds per
-// call.
+// The calls are measured in turns. Each figure is a median.
 
 #include <array>
 #include <chrono>
@@ -28,7 +27,7 @@ namespace {
 constexpr int kRounds = 201;
 constexpr int kCalls = 20000;
 
-// Returns the nanoseconds per call of `call`.
+// Returns the nanoseconds per call.
 template <typename Call>
 ABSL_ATTRIBUTE_NOINLINE double Measure(Call call) {
   int64_t sum = 0;

@@ -6,21 +6,20 @@
 //   bazel run -c opt //benchmarks:waiting
 //
 // First table: eight threads each read once a millisecond while the endpoint
-// takes 500 ms to answer. In the left half of the table, a token becomes stale
-// while the threads read. In the right half, there is no token at first. The
-// columns are the longest read of any thread, the number of threads with a read
-// longer than 250 ms, and the number of calls of the endpoint. There are three
-// rounds. Each half of a row shows the round whose longest read is the median.
+// takes 500 ms to answer. In the left half, a token becomes stale meanwhile. In
+// the right half, there is no token at first. The columns are the longest read,
+// the number of threads with a read longer than 250 ms, and the number of calls
+// of the endpoint. Of three rounds, each half of a row shows the one whose
+// longest read is the median.
 //
 // Second table: 64 threads read at the same time. There is no token, and the
-// endpoint fails after 100 ms. No thread tries again. The columns are the time
-// until the last thread knows of the failure, and the number of calls of the
-// endpoint.
+// endpoint fails after 100 ms. The columns are the time until the last thread
+// knows of the failure, and the number of calls of the endpoint.
 //
 // The program takes 45 seconds. The exit code is 1 if Refreshable called the
 // endpoint more than once in a round that is shown. If the first argument is
 // --benchmark_min_time=VALUE, the program only checks that it works: all times
-// are divided by ten, and both tables use eight threads and one round.
+// are divided by ten.
 
 #include <algorithm>
 #include <atomic>
@@ -52,9 +51,9 @@ namespace {
 using std::chrono::milliseconds;
 
 struct Times {
-  milliseconds refresh{500};  // The duration of a call that succeeds.
-  milliseconds failure{100};  // The duration of a call that fails.
-  // The life of the first token, which is fresh for a quarter of its life.
+  milliseconds refresh{500};  // How long a successful call takes.
+  milliseconds failure{100};  // How long a failed call takes.
+  // The first token becomes stale after a quarter of its life.
   milliseconds life{1200};
   int waiting_threads = 64;
   int rounds = 3;
@@ -68,14 +67,12 @@ struct Token {
   bool usable() const { return SteadyClock::now() < expires_at; }
 };
 
-// Returns a token that becomes stale after a quarter of `life`.
 Token NewToken(milliseconds life) {
   const auto now = SteadyClock::now();
   return {std::string(1024, 'x'), now + life / 4, now + life};
 }
 
-// A token endpoint. Each call blocks for `latency`, and then fails if `fails`
-// is true.
+// Each call blocks for `latency`, and then fails if `fails` is true.
 class Endpoint {
  public:
   Endpoint(milliseconds latency, bool fails)
@@ -97,13 +94,12 @@ class Endpoint {
 
 // ---- The patterns ----
 //
-// Each pattern is a cache of one token, written from scratch in its simplest
-// correct form. At first a pattern has no token, which it treats like an
-// expired token. `Set` gives the pattern a token, and may only be called before
-// the first read. `Get` is thread-safe.
+// Each pattern is a cache of one token, in its simplest correct form. At first
+// it has no token, which counts as an expired token. `Set` may only be called
+// before the first read. `Get` is thread-safe.
 
-// A thread that finds the token stale refreshes the token while it holds a
-// mutex (as in google-cloud-cpp).
+// A thread refreshes a stale token while it holds a mutex (as in
+// google-cloud-cpp).
 class MutexHeld {
  public:
   static constexpr char kName[] = "mutex held during the refresh";
@@ -128,10 +124,9 @@ class MutexHeld {
   Token token_;
 };
 
-// A reader-writer lock. A thread that finds the token stale takes the lock as a
-// writer, checks the token again, and refreshes the token while it holds the
-// lock. The Azure SDK for C++ does so. The AWS SDK for C++ does so if
-// credentials expire soon.
+// A thread that finds the token stale takes a reader-writer lock as a writer,
+// checks again, and refreshes the token under the lock. The Azure SDK for C++
+// does so. The AWS SDK for C++ does so if credentials expire soon.
 class TwiceChecked {
  public:
   static constexpr char kName[] = "shared_mutex held, checked twice";
@@ -157,10 +152,9 @@ class TwiceChecked {
   Token token_;
 };
 
-// A shared_ptr that is read and replaced atomically. A stale token is refreshed
-// on another thread. An expired token is refreshed under a mutex, after a
-// second check (as in Databricks' SDK for Java, and in Databricks' SDK for Go
-// with asynchronous refresh switched on).
+// A stale token is refreshed on another thread. An expired token is refreshed
+// under a mutex, after a second check (as in Databricks' SDK for Java, and in
+// Databricks' SDK for Go with asynchronous refresh switched on).
 class RefreshBehind {
  public:
   static constexpr char kName[] =
@@ -180,7 +174,7 @@ class RefreshBehind {
     token = std::atomic_load(&token_);
     if (token->fresh()) return token->bytes;
     if (token->usable()) {
-      // Refreshes a stale token only once, which is enough for a measurement.
+      // One refresh of a stale token is enough for a measurement.
       if (!behind_.joinable()) {
         behind_ = std::thread([this] {
           absl::StatusOr<Token> next = endpoint_->Call();
@@ -202,8 +196,8 @@ class RefreshBehind {
   std::shared_ptr<const Token> token_ = std::make_shared<const Token>();
 };
 
-// The first thread that finds the token stale refreshes the token. All threads
-// wait for a future of the refresh's outcome.
+// The first thread that finds the token stale refreshes it. All threads wait
+// for a future of the outcome.
 class SharedFuture {
  public:
   static constexpr char kName[] = "shared_future of the refresh";
@@ -277,8 +271,7 @@ class Ours {
     options.policy.jitter = 0;
     options.policy.expiry_margin = absl::ZeroDuration();
     // A token becomes stale `stale_window` before its expiry, but not before a
-    // quarter of its life has passed. So each token here becomes stale after a
-    // quarter of its life.
+    // quarter of its life has passed. Here that quarter decides.
     options.policy.stale_window = absl::Hours(1);
     auto created = Refreshable::Create(
         refreshable::BlockingSource<std::string>(
@@ -298,7 +291,7 @@ class Ours {
 
   absl::StatusOr<refreshable::Lease<std::string>> Get() {
     Refreshable::ReadOptions options;
-    options.max_retries = 0;  // The other patterns do not retry either.
+    options.max_retries = 0;  // No other pattern retries.
     return refreshable_->Get(options);
   }
 
@@ -318,13 +311,12 @@ class Ours {
 
 struct Outcome {
   double longest_ms = 0;
-  int waited = 0;  // The number of threads that waited.
-  int calls = 0;   // The number of calls of the endpoint.
+  int waited = 0;  // How many threads waited.
+  int calls = 0;   // Calls of the endpoint.
 };
 
-// Reads on eight threads during a refresh. If `has_token` is true, the refresh
-// replaces a token that becomes stale while the threads read. If `has_token` is
-// false, the refresh gets the first token.
+// Reads on eight threads during a refresh, which replaces a stale token if
+// `has_token` is true, and otherwise gets the first token.
 template <typename Pattern>
 Outcome ReadDuringRefresh(const Times& times, bool has_token) {
   constexpr int kReaders = 8;
@@ -356,9 +348,8 @@ Outcome ReadDuringRefresh(const Times& times, bool has_token) {
       endpoint.calls()};
 }
 
-// Makes one read on each of many threads, while there is no token and the
-// endpoint fails. `longest_ms` in the result is the time until the last thread
-// has got the error.
+// In the result, `longest_ms` is the time until the last thread has got the
+// error.
 template <typename Pattern>
 Outcome ReadDuringFailure(const Times& times) {
   Endpoint endpoint(times.failure, /*fails=*/true);
@@ -382,8 +373,7 @@ Outcome ReadDuringFailure(const Times& times) {
           endpoint.calls()};
 }
 
-// Calls `measure` `rounds` times. Returns the outcome whose longest read is the
-// median.
+// Returns the outcome whose longest read is the median.
 template <typename Measure>
 Outcome MedianOf(int rounds, Measure measure) {
   std::vector<Outcome> outcomes;
@@ -396,8 +386,7 @@ Outcome MedianOf(int rounds, Measure measure) {
   return outcomes[outcomes.size() / 2];
 }
 
-// Prints the row of `Pattern` in the first table. Returns the larger of the
-// row's two numbers of calls of the endpoint.
+// Returns the larger of the row's two numbers of calls of the endpoint.
 template <typename Pattern>
 int PrintRefresh(const Times& times) {
   const auto measure = [&](bool has_token) {
@@ -413,8 +402,7 @@ int PrintRefresh(const Times& times) {
   std::fflush(stdout);
   return std::max(stale.calls, none.calls);
 }
-// Prints the row of `Pattern` in the second table. Returns the number of calls
-// of the endpoint.
+// Returns the number of calls of the endpoint.
 template <typename Pattern>
 int PrintFailure(const Times& times) {
   const Outcome told = ReadDuringFailure<Pattern>(times);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Patterns, used by programs without this library, for reads that come while
-// there is no token. Each pattern is written in its simplest correct form, with
-// the constructor
+// there is no token. Each is in its simplest correct form, with the constructor
 //
 //   explicit Pattern(Endpoint* endpoint);
 //
@@ -39,13 +38,12 @@
 
 namespace refreshable_benchmarks {
 
-// A token endpoint that is down: each call waits until `Fail` is called, and
-// then fails.
+// Each call waits until `Fail` is called, and then fails.
 class Endpoint {
  public:
   using Done = std::function<void(const absl::Status&)>;
 
-  // Calls `done` with the error when the call fails. Does not block.
+  // Does not block. Calls `done` with the error when the call fails.
   void Call(Done done) {
     ++calls_;
     {
@@ -57,7 +55,6 @@ class Endpoint {
     }
     done(Failure());
   }
-  // Blocks until the call fails, and returns the error.
   absl::Status BlockingCall() {
     ++calls_;
     std::unique_lock<std::mutex> lock(mutex_);
@@ -75,7 +72,7 @@ class Endpoint {
     changed_.notify_all();
     for (Done& done : waiting) done(Failure());
   }
-  // From now on, new calls wait again for `Fail`.
+  // From now on, new calls wait for `Fail`.
   void Hold() {
     std::lock_guard<std::mutex> lock(mutex_);
     failing_ = false;
@@ -96,9 +93,8 @@ class Endpoint {
 
 // ---- Reads that block no thread ----
 
-// The floor, which does the least that any pattern must do: a list of
-// callbacks. The first read calls the endpoint. When that call ends, its thread
-// runs all callbacks.
+// The floor, which does the least that any pattern must do. The first read
+// calls the endpoint, and that call's thread runs all callbacks.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";
@@ -126,7 +122,7 @@ class CallbackList {
   std::vector<Endpoint::Done> waiting_;
 };
 
-// Each read calls the endpoint itself (as in a cache without single flight).
+// Each read calls the endpoint, as in a cache without single flight.
 class EachCalls {
  public:
   static constexpr char kName[] = "each calls the endpoint";
@@ -141,8 +137,7 @@ class EachCalls {
 
 // ---- Reads that block their thread ----
 
-// The floor: one thread calls the endpoint, and the other threads wait on a
-// condition variable.
+// The floor: one thread calls the endpoint, and the others wait.
 class NotifyAll {
  public:
   static constexpr char kName[] = "floor: condition variable, notify_all";
@@ -175,8 +170,6 @@ class NotifyAll {
   absl::Status outcome_;
 };
 
-// One thread calls the endpoint, and the other threads wait for a future of the
-// outcome.
 class SharedFuture {
  public:
   static constexpr char kName[] = "shared_future";
@@ -209,8 +202,8 @@ class SharedFuture {
   std::shared_future<absl::Status> flight_;
 };
 
-// A mutex that is held during the call of the endpoint. When the call has
-// failed, the next thread takes the mutex and calls the endpoint again.
+// A thread holds a mutex during its call of the endpoint. When the call has
+// failed, the next thread calls the endpoint again.
 class LockedCall {
  public:
   static constexpr char kName[] = "mutex held over the call";
@@ -228,8 +221,7 @@ class LockedCall {
 
 // ---- Between two attempts ----
 
-// The floor: a copy of the last failure, which each read returns until the next
-// attempt is due.
+// The floor: each read returns a copy of the last failure.
 class RememberedFailure {
  public:
   static constexpr char kName[] = "floor: mutex, copy the status";

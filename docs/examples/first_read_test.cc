@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the first example of the README with a server that rejects the token.
+// Tests the first example of the README.
 
 #include <string>
 #include <vector>
@@ -80,8 +80,7 @@ TEST(FirstReadTest, ARejectedTokenStaysInServiceForOtherCalls) {
   ApiClient client;
   ASSERT_TRUE(client.Start().ok());
   // No second token may be fetched within a second of the start of the first
-  // attempt. So the first read of each `Call` returns the same token, and the
-  // second read fails.
+  // attempt. So the second read of each `Call` fails.
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_EQ(sent, std::vector<std::string>(2, "opaque-token"));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shows how an SDK is tested without sleeps. This is the first example of
-// docs/testing.md.
+// The first example of docs/testing.md: an SDK is tested without sleeps.
 
 #include <string>
 

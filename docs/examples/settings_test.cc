@@ -62,7 +62,7 @@ refreshable::FailureClass Retry500(const absl::Status& status) {
 }
 // [/classify]
 
-// An outage in virtual time, in which one reader reads every second.
+// An outage in virtual time. One reader reads every second.
 class Outage {
  public:
   explicit Outage(refreshable::RefreshPolicy policy) {
@@ -72,7 +72,7 @@ class Outage {
         source_.Share(), {&executor_, policy});
   }
 
-  // Lets `length` pass, and returns the error of the last read.
+  // Returns the error of the last read.
   absl::Status Run(absl::Duration length) {
     absl::Status status;
     for (absl::Duration t; t < length; t += absl::Seconds(1)) {
@@ -89,7 +89,7 @@ class Outage {
     }
     return calls;
   }
-  // Ends the outage. Returns whether a read succeeds a minute later.
+  // Returns whether a read succeeds a minute later.
   bool Heals() {
     source_.Always(refreshable::Credential<std::string>(
         "t1", refreshable::Expiry::In(absl::Hours(1))));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests how clients treat a server that rejects a token, as docs/quickstart.md
-// and docs/when_the_server_says_401.md show it.
+// Tests the examples of docs/quickstart.md and
+// docs/when_the_server_says_401.md.
 
 #include <string>
 #include <vector>
@@ -44,8 +44,8 @@ bool IsRejected(const Response& response) {
 }
 // [/rejection]
 
-// Stands for a call of a server that rejects "t1". The body of the answer shows
-// `left`, the time that is left for the call.
+// A server that rejects "t1". The body shows `left`, the time that is left for
+// the call.
 Response Send(const std::string& request, const std::string& token,
               absl::Duration left) {
   return {token == "t1" ? 401 : 200,
@@ -70,8 +70,8 @@ absl::StatusOr<Response> Fetch(refreshable::Refreshable<std::string>& token,
 
 class TokenErrorTest : public ::testing::Test {
  protected:
-  // Uses CallWithToken to call a server. The server's answer to "t1" is
-  // `to_first`, and its answer to any other token is 200.
+  // Returns the outcome of a call whose server answers `to_first` to "t1", and
+  // 200 to any other token.
   Response Call(Response to_first) {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));
@@ -127,8 +127,7 @@ TEST_P(OtherAnswerTest, C2PassesThroughUntouched) {
   EXPECT_THAT(sent_, ElementsAre("t1"));
 }
 
-// Answers that are not token errors. The last answer has a wrong status. The
-// other answers have a wrong body.
+// The last answer has a wrong status. The others have a wrong body.
 INSTANTIATE_TEST_SUITE_P(
     All, OtherAnswerTest,
     ::testing::Values(

@@ -32,9 +32,8 @@ using refreshable::BootTime;
 using refreshable::SystemClock;
 using refreshable::TimerId;
 
-// The longest wait for Asio's timer before the clock is read again. On many
-// systems Asio's timer stands still while the computer is suspended, but the
-// clock goes on.
+// The clock is read again after at most this wait. On many systems, Asio's
+// timer stands still while the computer is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 BootTime Now() { return SystemClock::Get().Now().boot; }
@@ -73,7 +72,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     return Post(blocking_, &blocking_queue_, std::move(task));
   }
 
-  // Refuses the timer after `Stop`, or if there is no memory for it.
+  // Refuses the timer after `Stop`, or if there is no memory.
   TimerId RunAfter(absl::Duration delay, Task task) {
     Timers::node_type node;  // Destroyed after the lock is released.
     try {
@@ -122,11 +121,11 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
  private:
   using Queue = std::list<Task>;
-  // Each key is a due time and an id. Timers run in the order of their keys.
+  // Each key is a due time and an id.
   using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
 
-  // A task of `Run` or `RunBlocking` that this thread is running. Frames nest:
-  // a task may call `run()` of an Asio context, which runs other tasks.
+  // A task of `Run` or `RunBlocking` on this thread. Frames nest, because a
+  // task may call `run()` of an Asio context.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
@@ -136,8 +135,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     const Frame* const outer = innermost;
   };
 
-  // Decrements `running_` when a task has ended, even if the task throws. The
-  // caller must have incremented `running_`.
+  // Decrements `running_`, which the caller has incremented, even if the task
+  // throws.
   struct Running {
     ~Running() {
       absl::MutexLock lock(&core->mu_);
@@ -156,9 +155,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  // Appends `task` to `queue`. Also posts to `context` a handler, which will
-  // run the first task of the queue. Returns false after `Stop`, or if there is
-  // no memory.
+  // Appends `task` to `queue`, and posts a handler that will run the first task
+  // of the queue. Returns false after `Stop`, or if there is no memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
     // Moving or destroying a task may run the caller's code, so neither may
     // happen under the lock.
@@ -167,8 +165,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       node.push_back(std::move(task));
       absl::MutexLock lock(&mu_);
       if (closed_) return false;
-      // The handler does not own the task. Otherwise `Stop` could not destroy a
-      // task whose handler is in a context that nobody runs any longer.
+      // The handler does not own the task, because `Stop` must be able to
+      // destroy a task in a context that nobody runs any longer.
       asio::post(context,
                  [self = shared_from_this(), queue] { self->RunTask(queue); });
       queue->splice(queue->end(), node);
@@ -188,13 +186,13 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     }
     const Running running{this};
     const Frame frame(this);
-    // `task` is destroyed before `running` and `frame`, so the task's
-    // destructor counts as a part of the task.
+    // `task` is destroyed before `running` and `frame`, because its destructor
+    // counts as a part of the task.
     Task task = std::move(node.front());
     std::move(task)();
   }
 
-  // Runs the first timer if it is due, and arms the next timer.
+  // Runs the first timer if it is due, and arms the next one.
   void RunTimer() {
     Timers::node_type timer;
     {
@@ -212,9 +210,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     std::move(task)();
   }
 
-  // Schedules RunTimer for the moment at which the first timer is due, but at
-  // most `kLongestWait` from now. If no timer will ever be due, schedules
-  // nothing. If memory runs out, the program ends, because the timers would be
+  // Schedules RunTimer for the first due time, but at most `kLongestWait` from
+  // now. If memory runs out, the program ends, because the timers would be
   // lost.
   void Arm() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (closed_) return;
@@ -224,7 +221,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       alarm_->timer.cancel();
       return;
     }
-    // `expires_after` cancels the previous wait, if there is one.
+    // `expires_after` cancels the previous wait.
     alarm_->timer.expires_after(
         absl::ToChronoNanoseconds(std::min(due - Now(), kLongestWait)));
     alarm_->timer.async_wait(asio::bind_executor(
@@ -236,15 +233,15 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   const asio::any_io_executor blocking_;
   const asio::any_io_executor tasks_;
 
-  // A thread that holds this lock does not run, move or destroy a task. It
-  // takes no other lock except Asio's own.
+  // A thread that holds this lock takes no other lock except Asio's own. It
+  // does not run, move or destroy a task.
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   int running_ ABSL_GUARDED_BY(mu_) = 0;
   Queue blocking_queue_ ABSL_GUARDED_BY(mu_);
   Queue task_queue_ ABSL_GUARDED_BY(mu_);
   Timers timers_ ABSL_GUARDED_BY(mu_);
-  // The due time of each timer in `timers_`, by the timer's id.
+  // The due time of each timer, by the timer's id.
   absl::flat_hash_map<uint64_t, BootTime> due_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Empty if `closed_`.

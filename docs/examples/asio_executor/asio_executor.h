@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor: an Executor on event loops of standalone Asio. The program runs
-// these loops. This code is meant to be copied.
+// AsioExecutor: an Executor on event loops of standalone Asio. This code is
+// meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
 #define REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
@@ -24,24 +24,22 @@ namespace refreshable_examples {
 //   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
 //                         loop.get_executor());
 //
-// There are three contexts because a source that waits for its server must not
-// delay callbacks, and sources and callbacks must not delay timers. One context
-// may serve two of these purposes only if none of the tasks in it ever blocks.
-// (Short callbacks and the tasks of an asynchronous source do not block.) At
-// least one thread that runs the context for timers must never be blocked.
+// A source that waits for its server must not delay callbacks, and neither may
+// delay timers. So one context may serve two of these purposes only if none of
+// its tasks ever blocks. At least one thread that runs the context for timers
+// must never be blocked.
 //
 // All contexts must outlive the executor, and threads must run them as long as
 // the executor is used. (Use asio::make_work_guard, because `run()` returns
 // when there is nothing to do.)
 //
-// Time is the BootTime of SystemClock, which goes on while the computer is
-// suspended. A timer that becomes due during a suspend may run up to a second
-// after the computer resumes. Timers run one after another, even if several
-// threads run their context. Timers that are due at the same time run in the
-// order of insertion.
+// Time is the BootTime of SystemClock. A timer that becomes due while the
+// computer is suspended may run up to a second after the computer resumes.
+// Timers run one after another, even if several threads run their context.
+// Timers that are due at the same time run in the order of insertion.
 //
-// An exception that escapes a task leaves the `run()` of its context, as with
-// any handler. The executor is thread-safe. It does not survive fork().
+// An exception that escapes a task leaves the `run()` of its context. The
+// executor is thread-safe. It does not survive fork().
 class AsioExecutor final : public refreshable::Executor {
  public:
   AsioExecutor(asio::any_io_executor blocking, asio::any_io_executor tasks,
@@ -57,9 +55,8 @@ class AsioExecutor final : public refreshable::Executor {
   // called inside a task of this executor.
   void Stop();
 
-  // The methods of Executor. They refuse tasks and timers after `Stop`, and if
-  // there is no memory for them. If Asio has no memory to wait for the next
-  // timer, the program ends.
+  // After `Stop`, and if there is no memory, tasks and timers are refused. If
+  // Asio has no memory to wait for the next timer, the program ends.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   refreshable::TimerId RunAfter(absl::Duration delay, Task task) override;
@@ -70,8 +67,8 @@ class AsioExecutor final : public refreshable::Executor {
   }
 
  private:
-  // The state of the executor. Posted handlers share its ownership, because a
-  // context may keep a handler after the executor is destroyed.
+  // Posted handlers share its ownership, because a context may keep a handler
+  // after the executor is destroyed.
   class Core;
 
   const std::shared_ptr<Core> core_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests AsioExecutor with the conformance suite for executors.
+// Runs the conformance suite for executors.
 
 #include "refreshable/testing/conformance.h"
 

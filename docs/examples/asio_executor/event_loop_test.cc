@@ -27,7 +27,7 @@ using refreshable::Expiry;
 using refreshable::Lease;
 using refreshable::Refreshable;
 
-// Stands for a function that sends a request and blocks until it is answered.
+// Stands for a function that sends a request and blocks.
 absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
   return Credential<std::string>("t1", Expiry::In(absl::Hours(1)));
 }
@@ -68,8 +68,7 @@ TEST(EventLoopTest, AReadArrivesOnTheLoop) {
   EXPECT_EQ(*token, "t1");
 }
 
-// The tests from here on are about Asio contexts, which the conformance suite
-// does not test.
+// The conformance suite does not test what follows.
 TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
   asio::io_context loop;
   auto alive = std::make_shared<int>();
@@ -83,7 +82,7 @@ TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
     EXPECT_EQ(alive.use_count(), 4);
   }
   EXPECT_EQ(alive.use_count(), 1);
-  loop.poll();  // The posted handlers run and find no task.
+  loop.poll();  // The posted handlers find no task.
 }
 
 TEST(EventLoopTest, StopWaitsForTheTaskThatIsRunning) {

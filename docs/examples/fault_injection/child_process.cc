@@ -21,18 +21,17 @@
 namespace refreshable_examples {
 namespace {
 
-// Creates a pipe. An exec closes both ends of the pipe. Returns false if the
-// system grants no pipe.
+// An exec closes both ends of the pipe. Returns false if the system grants no
+// pipe.
 bool OpenPipe(int ends[2]) {
   if (pipe(ends) != 0) return false;
   for (const int end : {ends[0], ends[1]}) fcntl(end, F_SETFD, FD_CLOEXEC);
   return true;
 }
 
-// Replaces this process by the program `argv[0]`, whose standard input is `in`
-// and whose standard output is `out`. Exits with 127 if that fails, or if
-// `parent` has ended. Must not allocate or lock, because it runs in the child
-// of a fork().
+// Replaces this process by the program `argv[0]`. Exits with 127 if that fails,
+// or if `parent` has ended. Must not allocate or lock, because it runs in the
+// child of a fork().
 [[noreturn]] void RunChild(char* const* argv, int in, int out, pid_t parent) {
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -44,8 +43,8 @@ bool OpenPipe(int ends[2]) {
   _exit(127);
 }
 
-// Reads the pipe `out`, and passes each line to `on_line`. When the pipe has no
-// writers left or a read fails, closes `out` and returns.
+// Passes each line of the pipe `out` to `on_line`. Closes `out` when the pipe
+// has no writers left or a read fails.
 void Listen(int out, const ChildProcess::OnLine& on_line) {
   std::string heard;
   char buffer[4096];
@@ -131,7 +130,7 @@ void ChildProcess::Kill() {
 void ChildProcess::Stop() {
   if (pid_ < 0) return;
   kill(pid_, SIGSTOP);
-  // With WNOWAIT, a child that has ended is left to `Reap`.
+  // WNOWAIT leaves a child that has ended to `Reap`.
   siginfo_t info = {};
   while (waitid(P_PID, pid_, &info, WSTOPPED | WEXITED | WNOWAIT) != 0 &&
          errno == EINTR) {

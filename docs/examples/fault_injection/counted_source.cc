@@ -90,10 +90,7 @@ namespace {
 using Call = CountedSource::Call;
 
 // Returns the minimum wait from the start of an attempt to the start of the
-// next attempt, after `failures` consecutive failures. Without a failure, this
-// wait is the minimum interval. With at least `max_consecutive_failures`
-// failures, it is the shorter of the backoff and the probe interval. Otherwise
-// it is the backoff.
+// next, after `failures` consecutive failures.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =
@@ -105,9 +102,8 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
              : std::min(backoff, policy.retry.probe_interval);
 }
 
-// Returns the number of consecutive failures that the library has certainly
-// counted when call `next` starts. Leaves out the failures of abandoned
-// attempts, because it is not known whether and when the library counted them.
+// Returns how many consecutive failures the library has certainly counted when
+// call `next` starts. The failures of abandoned attempts are not certain.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
   for (size_t i = 0; i < next; ++i) {
@@ -133,10 +129,9 @@ int FailuresBefore(const std::vector<Call>& calls, size_t next) {
 std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
-  // The earliest time at which the attempt of call i can have started. Only the
-  // library knows when the attempt really started. But the library starts no
-  // attempt while it waits for an answer. So the earliest time is the end of
-  // the last call before call i whose answer the library waited for.
+  // The earliest time at which the attempt of call i can have started. The
+  // library starts no attempt while it waits for an answer. So this is the end
+  // of the last earlier call whose answer it waited for.
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];
@@ -152,7 +147,7 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
     } else if (waited_for && !call.status.ok()) {
       earliest = std::max(earliest, call.end + policy.min_interval);
     }
-    // The tolerance of 1 us covers the rounding of a wait in floating point.
+    // 1 us covers the rounding of a wait in floating point.
     if (calls[i + 1].start + absl::Microseconds(1) < earliest) {
       ahead.push_back(absl::StrCat(
           "call ", i + 1, " started ",

@@ -22,11 +22,10 @@
 
 namespace refreshable_examples {
 
-// A token source that numbers its calls from 0. Call N makes request N: one
-// request to the token endpoint, with the parameter call=N. Thread-safe.
+// A token source that numbers its calls from 0. Call N makes one request to the
+// token endpoint, with the parameter call=N. Thread-safe.
 class CountedSource final : public refreshable::TokenSource<std::string> {
  public:
-  // The record of one call.
   struct Call {
     refreshable::BootTime start;  // Just after `Fetch` was entered.
     bool ended = false;           // If true, the fields below are set.
@@ -35,19 +34,19 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
     refreshable::BootTime end;
     // Whether the library still waited for the answer at `end`.
     bool in_time = false;
-    // The outcome. A token that has already expired counts as an error.
+    // A token that has already expired counts as an error.
     absl::Status status;
   };
 
-  // Each call of the source waits up to `timeout` for the endpoint's answer,
-  // and ignores the timeout of the attempt. `clock` must outlive the source.
+  // Each call waits up to `timeout` for the endpoint's answer, and ignores the
+  // timeout of the attempt. `clock` must outlive the source.
   CountedSource(OAuthOptions options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // Returns the records of all calls. Element N is the record of call N.
+  // Element N is the record of call N.
   std::vector<Call> calls() const;
 
   // Returns the number of calls that failed with the message `words`.
@@ -73,10 +72,9 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 };
 
 // Returns one sentence for each call that was certainly made earlier than
-// `policy` permits (clause B8). The function cannot know exactly when an
-// attempt started and when the library received an answer. It assumes the times
-// that permit the next call as early as possible. So it raises no false alarm,
-// but may miss a call.
+// `policy` permits (clause B8). The exact times inside the library are unknown,
+// so the function assumes times that permit each call as early as possible. It
+// raises no false alarm, but may miss a call.
 //
 // Requires: `policy` has no jitter, and the Refreshable was used only for reads
 // without `ReadOptions::rejected`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests CallsAheadOfSchedule with invented calls.
+// Tests CallsAheadOfSchedule.
 
 #include "docs/examples/fault_injection/counted_source.h"
 
@@ -43,10 +43,9 @@ Call MakeCall(int start, int end, absl::Status status) {
 const absl::Status kFailed = absl::UnavailableError("502");
 
 TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
-  // From start to start, attempts are at least 2 s apart after one failure, and
-  // at least 4 s after two. An attempt may start before its call. Call 0 ended
-  // at 0 s, so CallsAheadOfSchedule knows only that the attempt of call 1
-  // started at 0 s or later. Therefore it accepts call 2 from 0 s + 4 s on.
+  // The attempt of call 1 may have started before its call. It is only certain
+  // that it started at 0 s or later, when call 0 had ended. So call 2 is
+  // accepted from 0 s + 4 s on.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

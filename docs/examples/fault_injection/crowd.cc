@@ -38,7 +38,7 @@ void Crowd::Stop() {
 
 void Crowd::Live(int member) {
   const Api api = options_.make_api();
-  // Spreads the reads of threads that all start at the same time.
+  // Spreads the reads of threads that start at the same time.
   absl::Duration pause = options_.pace * member / options_.threads;
   while (!stop_.WaitForNotificationWithTimeout(pause)) {
     Generation withdrawn;

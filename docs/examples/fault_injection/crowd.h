@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Crowd: the threads of one program, which all use one Refreshable, and a
-// record of the outcomes of their reads.
+// Crowd: the threads of one program, and the outcomes of their reads.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CROWD_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CROWD_H_
@@ -26,26 +25,25 @@
 namespace refreshable_examples {
 
 // Threads that share one Refreshable. Each thread reads the token, calls the
-// API with it, and repeats this after a pause. About a third of the threads
-// read without a timeout, a third with a timeout, and a third with `GetAsync`.
-// If the API says that the token was revoked, the thread calls `Invalidate`.
-// Thread-safe, except for `Stop`.
+// API with it, and pauses. About a third of the threads read without a timeout,
+// a third with a timeout, and a third with `GetAsync`. If the API says that the
+// token was revoked, the thread calls `Invalidate`. Thread-safe, except for
+// `Stop`.
 class Crowd {
  public:
   struct Options {
     int threads = 64;
-    absl::Duration pace;     // The pause of a thread between two reads.
-    absl::Duration timeout;  // The timeout of reads with a timeout.
+    absl::Duration pace;  // A thread's pause between two reads.
+    absl::Duration timeout;
     // A read must not return a token that expires within this time after the
-    // beginning of the read.
+    // read began.
     absl::Duration margin;
     absl::Duration token_life;
     std::function<Api()> make_api;  // Called once in each thread.
   };
 
   struct Book {
-    // The number of reads that have ended. Each read appears in one of the next
-    // four fields.
+    // The reads that have ended. Each is in one of the next four fields.
     int64_t reads = 0;
     // Reads that returned a lease.
     int64_t leases = 0;
@@ -53,32 +51,30 @@ class Crowd {
     int64_t refused = 0;
     // Reads that ended at their own deadline.
     int64_t timed_out = 0;
-    // The errors of all other reads. There must be no such reads.
+    // The errors of all other reads. There must be none.
     std::vector<std::string> unnamed;
 
-    // The number of requests to the API, one per lease, by their result.
+    // The requests to the API, one per lease, by their result.
     int64_t ok = 0;
     int64_t expired = 0;
     int64_t revoked = 0;
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // The counts below must be 0: they count leases that no read may return.
+    // The counts below must be 0.
 
     // The token was already within `margin` of its expiry when the read began.
     int64_t handed_out_expired = 0;
-    // The API found the token expired, and its answer came at most `margin`
-    // after the read began.
+    // The API answered at most `margin` after the read began, and found the
+    // token expired.
     int64_t handed_out_late = 0;
-    // `Invalidate` had withdrawn this token or a later token before the read
-    // began.
+    // `Invalidate` had withdrawn this or a later token before the read began.
     int64_t handed_out_withdrawn = 0;
   };
 
-  // Starts the threads. `token` and `clock` must outlive the crowd.
+  // `token` and `clock` must outlive the crowd.
   Crowd(Options options, refreshable::Refreshable<std::string>* token,
         const refreshable::Clock* clock);
-  // Calls `Stop`.
   ~Crowd();
 
   Crowd(const Crowd&) = delete;
@@ -92,11 +88,10 @@ class Crowd {
   // number of threads without such a call.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
-  // Returns the token of the latest successful read, or an empty string if no
-  // read has succeeded.
+  // Returns the token of the latest successful read, or an empty string.
   std::string last_token() const;
 
-  // Ends the threads. Waits for the reads and calls that are in progress.
+  // Waits for the reads and calls that are in progress.
   void Stop();
   Book book() const;
 
@@ -104,9 +99,9 @@ class Crowd {
   using Lease = refreshable::Lease<std::string>;
 
   struct Member {
-    int64_t errors = 0;  // The number of reads that ended without a token.
-    // This thread's last successful call of the API sent a token. `served` is
-    // the time at which that token was requested.
+    int64_t errors = 0;  // Reads that ended without a token.
+    // When the token of this thread's last successful call of the API was
+    // requested.
     absl::Time served = absl::InfinitePast();
   };
 
@@ -116,9 +111,8 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // Waits until `done` returns true for the index of each member, but at most
-  // for `timeout`. Returns the number of members for which `done` returns
-  // false.
+  // Waits until `done` is true for each member's index, but at most for
+  // `timeout`. Returns the number of members for which it is false.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 

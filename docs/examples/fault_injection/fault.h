@@ -12,7 +12,6 @@
 
 namespace refreshable_examples {
 
-// How the token endpoint answers.
 enum class Fault {
   kNone,            // It answers with a token.
   kTrickle,         // It sends spaces until the fault ends, then the answer.
@@ -28,8 +27,7 @@ constexpr Fault kFaults[] = {
     Fault::kNone,     Fault::kTrickle,        Fault::kCut,     Fault::kGarbage,
     Fault::kThrottle, Fault::kThrottleByDate, Fault::kExpired, Fault::kHuge};
 
-// Returns the fault's name in the commands to the endpoint: "none", "trickle"
-// and so on.
+// Returns the fault's name in the commands to the endpoint.
 constexpr absl::string_view FaultName(Fault fault) {
   switch (fault) {
     case Fault::kNone:
@@ -52,18 +50,17 @@ constexpr absl::string_view FaultName(Fault fault) {
   return "unknown";
 }
 
-// How long a token lives. This is `expires_in` of the answer, which RFC 6749
-// requires to be in whole seconds.
+// How long a token lives, in whole seconds as RFC 6749 requires.
 constexpr absl::Duration kShortLife = absl::Seconds(2);
-// How long a throttled client is told to wait. This is the Retry-After of the
-// answer, which RFC 9110 requires to be in whole seconds.
+// How long a throttled client is told to wait, in whole seconds as RFC 9110
+// requires.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-// The time from one space of a trickling answer to the next.
+// The time between two spaces of a trickling answer.
 constexpr absl::Duration kTrickleInterval = absl::Milliseconds(20);
-// The length of the token in a huge answer, in bytes.
+// The length of the token in bytes.
 constexpr int64_t kHugeAnswer = int64_t{1} << 30;
 
-// The name and the secret of the endpoint's only client.
+// The endpoint's only client.
 constexpr char kClientId[] = "faults";
 constexpr char kClientSecret[] = "f-secret";
 

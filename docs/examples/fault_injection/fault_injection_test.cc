@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests a Refreshable that 64 threads use while its token endpoint is killed,
-// is stopped, or has one of the faults of fault.h. FaultsFixture::TearDown
-// checks what must hold in every test, for example that no read returned an
-// expired token.
+// Tests a Refreshable that 64 threads use while its token endpoint fails.
+// FaultsFixture::TearDown checks what must hold in every test.
 
 #include <algorithm>
 #include <cstddef>
@@ -20,7 +18,6 @@
 namespace refreshable_examples {
 namespace {
 
-// Messages of the source's failures.
 constexpr char kNoAnswer[] = "no answer in time, or the connection was closed";
 constexpr char kThrottled[] = "HTTP status 429";
 constexpr char kTooLong[] =
@@ -28,9 +25,8 @@ constexpr char kTooLong[] =
 
 class FaultsTest : public FaultsFixture {
  protected:
-  // Expects that every 429 asked for a wait of kRetryAfter, and that no call
-  // came within that wait. Exception: if the library had abandoned the attempt,
-  // the 429 starts no wait.
+  // Expects that no call came within the wait that a 429 asked for. If the
+  // library had abandoned the attempt, the 429 starts no wait.
   void ExpectRetryAfterHeeded() {
     const std::vector<CountedSource::Call> calls = source().calls();
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
@@ -53,9 +49,9 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// While the endpoint is stopped, every call of the source hangs. The third of
-// these calls comes at least a probe interval after the second call. The
-// minimum wait doubles with each further call.
+// Every call of the source hangs while the endpoint is stopped. The third of
+// these calls comes at least a probe interval after the second. The minimum
+// wait doubles with each further call.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
@@ -67,8 +63,8 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // `once` is the minimum wait before the third call. `wait` is the
-           // sum of the minimum waits up to the call that is checked.
+           // `wait` is the sum of the minimum waits up to the call that is
+           // checked.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {
@@ -126,8 +122,8 @@ TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
 TEST_F(FaultsTest, A1ARevokedTokenIsWithdrawnOnceAndReplaced) {
   exact_schedule_ = false;
   Begin(endpoint().token_url());
-  // A token may be replaced just before it is revoked. Then no thread notices
-  // the revocation, and the loop revokes another token.
+  // A token may be replaced just before it is revoked. Then no thread notices,
+  // and the loop revokes another token.
   int tokens = 0;
   while (crowd().book().revoked == 0) {
     ++tokens;

@@ -39,8 +39,8 @@ RefreshPolicy FaultsPolicy() {
 
 namespace {
 
-// Ends the program with a message if `lacking`, the number of threads that
-// hang, is not 0. (A thread that hangs can be neither joined nor ended.)
+// Ends the program if `lacking`, the number of threads that hang, is not 0.
+// Such threads can be neither joined nor ended.
 void RequireNone(int lacking, absl::string_view what) {
   if (lacking == 0) return;
   std::fprintf(stderr, "%d threads are stuck: they were never %s\n", lacking,
@@ -56,7 +56,7 @@ bool NeverConnected(const CountedSource::Call& call) {
 }  // namespace
 
 FaultsFixture::FaultsFixture() {
-  // By default a write to a closed connection or pipe would end the program.
+  // A write to a closed connection or pipe must not end the program.
   std::signal(SIGPIPE, SIG_IGN);
 }
 
@@ -85,9 +85,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   Crowd::Options crowd;
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
-  // The life of a token counts from the start of the attempt, so a long attempt
-  // leaves little life. The expiry margin is at most a quarter of the life that
-  // is left. So if `timeout` is long, the crowd expects no margin.
+  // The life of a token counts from the start of the attempt. The expiry margin
+  // is at most a quarter of the life that is left when the answer comes. So if
+  // `timeout` is long, the crowd expects no margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };
@@ -184,8 +184,7 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // The endpoint must receive the requests of all other calls. (An endpoint
-      // that was stopped receives the requests when it continues.)
+      // An endpoint that was stopped receives the requests when it continues.
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;
@@ -210,8 +209,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
       static_cast<int>(kept));
 
   if (!exact_schedule_) return;
-  // Each attempt of the library is one call of the source. (After `attempts`
-  // was read, one more attempt may have started.)
+  // Each attempt is one call of the source. After `attempts` was read, one more
+  // attempt may have started.
   EXPECT_GE(sent, attempts);
   EXPECT_LE(sent, attempts + 1);
   const auto ahead = CallsAheadOfSchedule(calls, FaultsPolicy());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultsFixture: 64 threads that share one Refreshable, and two processes: an
-// API and a token endpoint. The threads, the token source, the API and the
-// endpoint keep records of the requests, and these records must agree.
+// FaultsFixture: 64 threads that share one Refreshable, an API process and a
+// token endpoint process. All of them keep records of the requests, and these
+// records must agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
@@ -27,16 +27,14 @@
 
 namespace refreshable_examples {
 
-// Returns a policy that has far shorter times than the default, fewer retries,
-// and no jitter, so that its schedule is exact.
+// All times are far shorter than the default. There is no jitter, so the
+// schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
-// How long the source waits for an answer. This is less than the
-// `attempt_timeout` of FaultsPolicy, so that the source reports the fault
+// How long the source waits for an answer. The source must report the fault
 // before the library abandons the attempt.
 constexpr absl::Duration kAnswerTimeout = absl::Milliseconds(400);
-// A timeout that is longer than any computer needs. It passes only if an
-// operation hangs.
+// This time passes only if an operation hangs.
 constexpr absl::Duration kForEver = absl::Minutes(2);
 
 class FaultsFixture : public testing::Test {
@@ -45,36 +43,31 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // Does nothing if `Begin` has not started the threads. Otherwise ends the
-  // threads, checks the results of their reads, and checks that all records
-  // agree.
+  // If `Begin` was called, ends the threads and checks that all records agree.
   void TearDown() override;
 
-  // Starts the 64 threads, whose tokens come from `token_url`. Waits until each
+  // Starts the threads, whose tokens come from `token_url`. Waits until each
   // thread has called the API successfully. The source waits up to `timeout`
   // for each answer.
   void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
-  // Calls `broken`, which breaks the endpoint. Waits until one more read of
-  // each thread has failed, and until `failures` calls of the source since
-  // `Begin` have failed with the message `words`. Then calls `mended`, which
-  // repairs the endpoint. Then calls `AwaitRecovery`. The default of `failures`
-  // is greater than the `max_consecutive_failures` of FaultsPolicy.
+  // Breaks the endpoint with `broken`. Waits until one more read of each thread
+  // has failed, and until `failures` calls of the source since `Begin` have
+  // failed with the message `words`. Then repairs the endpoint with `mended`,
+  // and calls `AwaitRecovery`. The default of `failures` is greater than the
+  // `max_consecutive_failures` of FaultsPolicy.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // Like the function above, for an outage in which the endpoint has the fault
-  // `fault`.
+  // Like the function above, with the fault `fault`.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
   // Waits until each thread has called the API successfully with a token that
-  // was requested after this function was called.
+  // was requested after this call.
   void AwaitRecovery();
 
-  // Kills the endpoint. The requests that are under way may be lost, and
-  // `TearDown` accepts their loss.
+  // `TearDown` accepts that requests under way are lost.
   void Kill();
 
-  // Returns whether `Begin` has started the threads.
   bool begun() const { return crowd_ != nullptr; }
 
   ServerProcess& endpoint() { return *endpoint_; }
@@ -83,21 +76,18 @@ class FaultsFixture : public testing::Test {
   CountedSource& source() { return *source_; }
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
-  // A test that has a proxy in front of the endpoint sets this function. It
-  // takes the number and the record of a call of the source, and returns
-  // whether the proxy answered that call's request without asking the endpoint.
+  // A test with a proxy sets this function. The function returns whether the
+  // proxy itself answered a call's request. It takes the call's number and
+  // record.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
-  // Whether `TearDown` checks that each attempt was one call, and that no call
-  // was made earlier than the schedule permits. A test sets this to false if it
+  // Whether `TearDown` checks the schedule. A test sets this to false if it
   // revokes tokens, or if its source waits longer than `attempt_timeout`.
   bool exact_schedule_ = true;
 
  private:
-  // Checks that the endpoint received each request once. Exceptions: requests
-  // that found no connection, that a proxy answered, or that were lost in a
-  // kill. If `exact_schedule_` is true, also checks the schedule.
-  // `attempts` is the number of attempts that the library had started when the
-  // threads had ended.
+  // Checks that the endpoint received once each request that could reach it. If
+  // `exact_schedule_` is true, also checks the schedule. `attempts` is the
+  // number of attempts when the threads had ended.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();
@@ -108,7 +98,7 @@ class FaultsFixture : public testing::Test {
   std::shared_ptr<CountedSource> source_;
   std::unique_ptr<refreshable::Refreshable<std::string>> token_;
   std::unique_ptr<Crowd> crowd_;
-  // The beginning and the end of each kill of the endpoint.
+  // The beginning and the end of each kill.
   std::vector<std::pair<refreshable::BootTime, refreshable::BootTime>> kills_;
 };
 

@@ -20,8 +20,7 @@ namespace {
 // Each open connection needs a thread. There is a connection for each client of
 // the API, and one for each token request in progress.
 constexpr int kServerThreads = 96;
-// A client of the API may be silent for as long as an outage lasts, and its
-// connection must stay open.
+// A client of the API may be silent for as long as an outage lasts.
 constexpr int kKeepAliveSeconds = 600;
 
 constexpr char kJson[] = "application/json";
@@ -42,8 +41,8 @@ FaultServer::FaultServer(std::function<void(absl::string_view)> say)
       listener_(kServerThreads) {
   httplib::Server& http = listener_.http();
   http.set_keep_alive_timeout(kKeepAliveSeconds);
-  // Without SO_REUSEPORT the server could not listen on the port, because the
-  // parent process keeps the port reserved.
+  // The parent process keeps the port reserved, so the server can listen on it
+  // only with SO_REUSEPORT.
   http.set_socket_options([](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes));
@@ -135,8 +134,7 @@ void FaultServer::Trickle(std::string answer, httplib::Response& response) {
               absl::Condition(this, &FaultServer::TrickleIsOver),
               kTrickleInterval);
         }
-        // JSON may begin with any number of spaces, so the whole answer is
-        // still valid.
+        // JSON may begin with any number of spaces.
         if (!over) return sink.write(" ", 1);
         if (!sink.write(answer.data(), answer.size())) return false;
         sink.done();

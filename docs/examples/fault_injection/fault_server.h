@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultServer: a token endpoint that fails on command, and the API for its
-// tokens.
+// FaultServer: a token endpoint that fails on command, and an API.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_SERVER_H_
@@ -23,10 +22,9 @@ namespace refreshable_examples {
 
 // An HTTP server on 127.0.0.1, with a token endpoint at POST /token?call=N and
 // an API at GET /api. The client chooses N, the number of the request. The
-// server reports what happens at the token endpoint; each report is one line:
+// server reports what happens at the token endpoint, one line each time:
 //
-//   token N        request N has arrived at the token endpoint, and is not
-//                  answered yet
+//   token N        request N has arrived and is not answered yet
 //   sent N BYTES   the huge answer to request N has ended; BYTES is the number
 //                  of bytes of the token that the server handed to the kernel,
 //                  in whole blocks of 64 KiB
@@ -39,18 +37,16 @@ namespace refreshable_examples {
 //                  (the fault begins with the next request)
 //   revoke TOKEN   revoked
 //   counts         counts OK EXPIRED REVOKED OTHER
-//                  (the number of requests to the API so far: with a good
-//                  token, with an expired token, with a revoked token, others)
+//                  (the requests to the API so far, by the state of their
+//                  token)
 class FaultServer {
  public:
-  // Calls `say` with each line that the server reports. Several threads may
-  // call `say` at the same time.
+  // Calls `say` with each line. Several threads may call `say` at once.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
   // Completes the answers that Fault::kTrickle delays.
   ~FaultServer();
 
-  // Listens on `port`. Must be called once. Returns UNAVAILABLE if the port is
-  // not available.
+  // Must be called once. Returns UNAVAILABLE if the port is not available.
   absl::Status Start(int port) { return listener_.Start(port); }
 
   void Do(absl::string_view command);
@@ -76,8 +72,7 @@ class FaultServer {
   int64_t revoked_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t other_ ABSL_GUARDED_BY(mu_) = 0;
 
-  // Declared last, so that it is destroyed first: its threads use the other
-  // members.
+  // Declared last, because its threads use the other members.
   HttpListener listener_;
 };
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of a ThreadExecutor that many Refreshables share. In most tests, the
-// sources of some Refreshables hang. In one test, all tokens expire at the same
-// moment. In the last test, a source hangs while the program exits.
+// Tests of a ThreadExecutor that many Refreshables share.
 //
 // `--tokens=N` sets how many tokens expire at the same moment.
 
@@ -41,8 +39,7 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 int tokens = 20000;
 
-// Returns the options of an executor whose destructor waits for the tasks that
-// run, however long they take.
+// With these options, the executor's destructor waits for running tasks.
 ThreadExecutor::Options Patient() {
   ThreadExecutor::Options options;
   options.shutdown_grace = absl::InfiniteDuration();
@@ -53,8 +50,8 @@ std::shared_ptr<TokenSource<std::string>> Answering() {
   return BlockingSource<std::string>([]() -> Result { return Hour("t"); });
 }
 
-// A fixture with an executor that serves `GetParam()` Refreshables whose
-// sources hang. Each test makes another Refreshable on the same executor.
+// In this fixture, the executor also serves `GetParam()` Refreshables whose
+// sources hang.
 class OthersHangTest : public ::testing::TestWithParam<int> {
  protected:
   OthersHangTest() {
@@ -68,11 +65,11 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   ~OthersHangTest() override {
     go_.Notify();
     hanging_.clear();
-    executor_.reset();  // This waits for the sources.
+    executor_.reset();
   }
 
-  // Returns a source that hangs until the end of the test. If `called` is not
-  // null, each call of the source first decrements `called`.
+  // Returns a source that hangs until the end of the test. Each call of the
+  // source first decrements `called`, unless `called` is null.
   std::shared_ptr<TokenSource<std::string>> HangingSource(
       absl::BlockingCounter* called = nullptr) {
     return BlockingSource<std::string>([this, called]() -> Result {
@@ -99,21 +96,20 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   std::vector<std::unique_ptr<Strings>> hanging_;
 };
 
-// Regression test: in the past, hanging sources occupied all threads of the
-// executor. A read of another Refreshable then waited until its deadline,
-// because no thread was left for its attempt.
+// Regression test: hanging sources occupied all threads of the executor. The
+// attempt of another Refreshable found no thread.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
-  // The token comes from Install, so its invalidation does not count as a
-  // failure (A5). The next attempt may start at once.
+  // The invalidation of an installed token does not count as a failure (A5). So
+  // the next attempt may start at once.
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
   EXPECT_TRUE(healthy->Invalidate(Generation(2)));
   EXPECT_EQ(healthy->Get()->token(), "t");
 }
 
-// Regression test: in the past, the callback of a read of a fresh token ran
-// only after the sources of other Refreshables had returned.
+// Regression test: the callback of a read of a fresh token ran only after the
+// sources of other Refreshables had returned.
 TEST_P(OthersHangTest, X1ACallbackRuns) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -133,8 +129,8 @@ TEST_P(OthersHangTest, X1TheTimeoutOfAnAttemptIsTold) {
   options.policy.attempt_timeout = absl::Milliseconds(1);
   options.policy.retry.max_retries = 0;
   absl::Status told;
-  // If the executor does not start the attempt within 1 ms, the read ends with
-  // UNAVAILABLE. Then the loop tries again.
+  // If the executor starts the attempt too late, the read ends with
+  // UNAVAILABLE.
   do {
     const auto another = Make(executor_.get(), HangingSource(), options);
     told = ReadAsync(*another, kForever).status();
@@ -148,9 +144,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   EXPECT_TRUE(another->Cancel(id));
 }
 
-// Up to eight callbacks read Refreshables whose sources hang, so each of these
-// callbacks blocks its thread. The executor must create threads for further
-// callbacks, because at first it uses only four.
+// Up to eight callbacks block their threads. At first the executor uses only
+// four threads, so it must create more.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -171,9 +166,8 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// Regression test: in the past, an executor held at most 16,384 timers and
-// 16,384 waiting tasks, and refused more. So some of 20,000 Refreshables on one
-// executor could not refresh.
+// Regression test: an executor refused more than 16,384 timers or waiting
+// tasks. So some of 20,000 Refreshables on one executor could not refresh.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);
@@ -203,7 +197,7 @@ TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   for (const auto& one : all) EXPECT_EQ(one->stats().attempts_started, 1);
 }
 
-// Regression test: in the past, exit() waited forever for a source that hung.
+// Regression test: exit() waited forever for a source that hung.
 TEST(StaticExecutorDeathTest, X4ExitEndsThoughASourceHangs) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(

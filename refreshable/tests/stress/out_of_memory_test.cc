@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests what a Refreshable does if an allocation fails, and if user code throws
-// bad_alloc. `Play` runs each scenario many times, each time in a process of
-// its own. In the first run the first allocation fails, in the second run the
-// second allocation, and so on.
+// Tests what a Refreshable does if one allocation fails, or if user code throws
+// bad_alloc. `Play` runs each scenario once for each allocation or call that
+// can fail, in a process of its own.
 //
 // long: all cases share one harness, which replaces the program's operator new.
 
@@ -51,8 +50,7 @@
 
 namespace {
 
-// The number of allocations that will succeed before one allocation fails. If
-// the number is negative, no allocation fails.
+// How many allocations succeed before one fails. If negative, none fails.
 std::atomic<int> allocations_left{-1};
 
 bool Refused() {
@@ -94,7 +92,7 @@ using refreshable_testing::Observe;
 
 constexpr unsigned kWatchdogSeconds = 20;
 
-// How the child process of a case ended.
+// How a child process ended.
 enum Ending {
   kWorked = 0,     // Something failed, and the instance goes on working.
   kNothingFailed,  // The scenario ended before anything failed.
@@ -103,8 +101,8 @@ enum Ending {
   kBroken,         // The instance no longer works.
 };
 
-// Makes one call of `MaybeThrow` throw bad_alloc, after `left` calls that do
-// not throw. If `left` is negative, no call throws.
+// Makes one call of `MaybeThrow` throw, after `left` calls that do not throw.
+// If `left` is negative, no call throws.
 struct Throwing {
   std::atomic<int> left{-1};
 
@@ -114,7 +112,7 @@ struct Throwing {
 };
 Throwing throwing;
 
-// A token without a move constructor. Its copy constructor may throw.
+// A token without a move constructor, whose copy constructor may throw.
 struct CopiedToken {
   explicit CopiedToken(int v) : value(v) {}
   CopiedToken(const CopiedToken& other) : value(other.value) {
@@ -136,8 +134,7 @@ CopiedToken MakeToken<CopiedToken>() {
   return CopiedToken(1);
 }
 
-// A Refreshable and its user code: a source, an observer, a hook and callbacks.
-// The user code allocates nothing.
+// A Refreshable and its user code. The user code allocates nothing.
 template <typename Token>
 class Subject {
  public:
@@ -182,9 +179,8 @@ class Subject {
     });
     ++reads_;
   }
-  // Calls CallWithTokenAsync. The first token is rejected. The callback
-  // increments `callbacks_`. The function objects are small enough to need no
-  // allocation.
+  // The first token is rejected. The function objects are small enough to need
+  // no allocation.
   void CallWithTokenAsync() {
     rejections_ = 1;
     refreshable::CallWithTokenAsync<bool>(
@@ -196,15 +192,13 @@ class Subject {
         });
     ++reads_;
   }
-  // Waits until a callback has run. If the executor refuses the callback, the
-  // wait may take a second (R11).
+  // If the executor refuses the callback, the wait may take a second (R11).
   void AwaitCallback() {
     if (manual_ != nullptr) manual_->AdvanceBy(absl::Seconds(2));
     answered_.WaitForNotification();
   }
 
-  // Makes the Refreshable call its source, and waits until it has done so. The
-  // source keeps `done` in `held_` and does not answer.
+  // Makes the Refreshable call its source, which does not answer yet.
   void HoldCall() {
     {
       absl::MutexLock lock(&mutex_);
@@ -222,9 +216,9 @@ class Subject {
     done(MakeCredential());
   }
 
-  // Switches off all faults, creates the instance if there is none, makes two
-  // reads, and destroys the instance. Returns whether both reads succeeded, and
-  // each asynchronous read got its callback once, before the destructor.
+  // Switches off all faults, makes two reads, and destroys the instance.
+  // Returns whether both reads succeeded, and whether each asynchronous read
+  // got its callback exactly once, before the destructor.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
         throws_in_callback = false;
@@ -279,8 +273,7 @@ class Subject {
     }
   }
 
-  // Empties `held_` and returns what it contained. From now on, the source
-  // answers each call at once.
+  // From now on, the source answers each call at once.
   std::optional<FetchDone<Token>> TakeHeldCall() {
     absl::MutexLock lock(&mutex_);
     answers_ = true;
@@ -314,22 +307,21 @@ class Subject {
   std::abort();
 }
 
-// The two parts of a test: `prepare`, in which nothing fails, and `act`, in
-// which one allocation or one call of user code fails.
+// Nothing fails in `prepare`. One allocation or one call of user code fails in
+// `act`.
 template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
   std::function<void(Subject<Token>&)> act;
-  // Whether `act` may throw a bad_alloc.
+  // Whether `act` may throw bad_alloc.
   bool may_throw = false;
   // Whether `act` may end the program by std::terminate.
   bool may_terminate = true;
 };
 
-// Runs the scenario, and returns how it ended. Uses a ThreadExecutor if
-// `threads` is true, and a ManualExecutor otherwise. `countdown` is
-// `allocations_left` or `throwing.left`. It is set so that, during `act`, the
-// first `n` allocations (or calls of MaybeThrow) succeed and the next fails.
+// Runs the scenario and returns how it ended. `countdown` is `allocations_left`
+// or `throwing.left`. During `act`, the first `n` allocations (or calls of
+// MaybeThrow) succeed and the next fails.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -349,7 +341,7 @@ Ending RunInChild(const Scenario<Token>& scenario, bool threads,
   return thrown && !scenario.may_throw ? kThrown : kWorked;
 }
 
-// Describes how a child process ended. `status` comes from waitpid().
+// `status` comes from waitpid().
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM
@@ -368,10 +360,9 @@ std::string Describe(int status) {
   }
 }
 
-// Runs the scenario in a child process for each `n` = 0, 1, 2, ..., where `n`
-// is the number of successes before the failure. Stops when a run ends without
-// a failure. After each failure, expects that the instance works or, if the
-// scenario allows it, that the child called std::terminate.
+// Runs the scenario in a child process for `n` = 0, 1, 2, ... until a run ends
+// without a failure. Expects that the instance works after each failure. If the
+// scenario allows it, the child may call std::terminate instead.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {
@@ -381,7 +372,7 @@ void Play(const Scenario<Token>& scenario, bool threads,
     const pid_t child = fork();
     ASSERT_NE(child, -1);
     if (child == 0) {
-      alarm(kWatchdogSeconds);  // SIGALRM ends a child that hangs.
+      alarm(kWatchdogSeconds);  // Ends a child that hangs.
       std::set_terminate(Terminate);
       _exit(RunInChild(scenario, threads, countdown, n));
     }
@@ -491,7 +482,6 @@ TEST(OutOfMemoryTest, E8Destructor) {
                 [](Strings& subject) { subject.refreshable = nullptr; }});
 }
 
-// A ManualExecutor refuses a task or timer for which it has no memory.
 TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   for (int n = 0; n < 2; ++n) {
     ManualExecutor executor;
@@ -508,8 +498,8 @@ TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   }
 }
 
-// A ThreadExecutor allocates several times for a timer. Whichever allocation
-// fails, the executor destroys the timer's task.
+// A timer needs several allocations. Whichever fails, the executor destroys the
+// timer's task.
 TEST(OutOfMemoryTest, X3ThreadExecutorKeepsNothingOfARefusedTimer) {
   int refused = 0;
   for (bool accepted = false; !accepted;) {
@@ -554,8 +544,8 @@ TEST(OutOfMemoryTest, E5ObserverThrowsBadAlloc) {
   ThrowIn(&Strings::throws_in_observer);
 }
 
-// If a callback throws, a ManualExecutor rethrows the exception from
-// `AdvanceBy`, and a ThreadExecutor ends the program.
+// If a callback throws, `AdvanceBy` of a ManualExecutor throws too, and a
+// ThreadExecutor ends the program.
 TEST(OutOfMemoryTest, E8CallbackThrowsBadAlloc) {
   Scenario<std::string> scenario = {[](Strings& subject) {
                                       subject.Create();
@@ -577,8 +567,7 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// `AnswerHeldCall` itself copies the token before it calls the library, so it
-// may throw.
+// `AnswerHeldCall` itself copies the token, so it may throw.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Regression tests for errors in threading. The comment of each test says what
-// went wrong in the past.
+// Regression tests for errors in threading.
 
 #include <atomic>
 #include <functional>
@@ -36,7 +35,6 @@ using lifecycle_testing::Strings;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
-// An executor that calls `after_drive` after each call of `DriveUntil`.
 class AfterDriveExecutor final : public ProbeExecutor {
  public:
   using ProbeExecutor::ProbeExecutor;
@@ -50,9 +48,8 @@ class AfterDriveExecutor final : public ProbeExecutor {
   std::function<void()> after_drive;
 };
 
-// A fixture in which the test itself answers the first call of the source. The
-// source answers the second call at once. The hook (`on_token_changed`)
-// invalidates the token of the first answer, and then reads.
+// The test answers the first call of the source. The hook (`on_token_changed`)
+// invalidates that answer's token, and then reads.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -69,8 +66,8 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // This token never expires, so that no timer is armed for it. A
-            // read that drives the executor would run such a timer.
+            // A token that never expires needs no timer, which a driving read
+            // would run.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
@@ -86,12 +83,9 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test. The executor's only thread for attempts is blocked in a
-// read. The read already has its result, but the blocked thread is woken only
-// after the hook has returned. The hook makes another read. Only the blocked
-// thread can run the attempt of this second read. In the past, a thread whose
-// read had its result ran no attempts, so the thread and the hook waited for
-// each other.
+// Regression test: the executor's only thread was about to be woken, and
+// therefore ran no attempts. The hook, which runs before the wake-up, waited
+// for such an attempt forever.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -109,12 +103,9 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Regression test. The main thread reads, and drives the ManualExecutor.
-// Another thread runs the hook, which waits for an attempt. Only the main
-// thread can run this attempt, but it is woken only after the hook has
-// returned. In the past, the main thread stopped driving the executor when
-// nothing was pending, and slept until it was woken. So the two threads waited
-// for each other.
+// Regression test: a read stopped driving the ManualExecutor when nothing was
+// pending. The hook, on another thread, then waited for an attempt that no
+// thread ran.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -131,8 +122,7 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   std::atomic<int> drives{0};
   after.after_drive = [&] {
     const int drive = ++drives;
-    // With its first call of DriveUntil, the read only asks whether the calling
-    // thread can drive the executor.
+    // The first call only asks whether this thread can drive the executor.
     if (drive == 1) {
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
@@ -150,9 +140,8 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Regression test. The executor refuses the timer for an attempt's timeout, and
-// the source never answers. In the past, a read without a deadline then waited
-// forever.
+// Regression test: the executor refused the timer for an attempt's timeout. A
+// read without a deadline then waited forever.
 TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   ManualExecutor executor;
   ProbeExecutor probe(&executor);
@@ -168,9 +157,8 @@ TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   SpinUntil([&] { return executor.pending() > 0; });
   executor.RunUntilIdle();
   executor.AdvanceBy(absl::Seconds(31));
-  // The waiting thread looks at the clock once a second of real time, and each
-  // look raises `probe.uses()`. 20 uses are more than enough to notice the
-  // timeout.
+  // The waiting thread looks at the clock once a second, and each look raises
+  // `probe.uses()`. 20 uses are more than enough to notice the timeout.
   const int uses = probe.uses();
   SpinUntil([&] { return ended || probe.uses() > uses + 20; });
   EXPECT_TRUE(ended);

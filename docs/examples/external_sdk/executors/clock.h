@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own clock. It shows that a user's header with this path and this
-// include guard does not clash with refreshable's headers.
+// The SDK's own clock. Its path and include guard do not clash with
+// refreshable's headers.
 
 #ifndef EXECUTORS_CLOCK_H_
 #define EXECUTORS_CLOCK_H_

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own executor. Refreshable's repository has a header with the same
-// path, executors/executor.h. The two headers do not clash.
+// The SDK's own executor. Its path does not clash with refreshable's header
+// executors/executor.h.
 
 #ifndef EXECUTORS_EXECUTOR_H_
 #define EXECUTORS_EXECUTOR_H_

@@ -21,8 +21,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// A transport that records each request, and answers it with the next of the
-// prepared answers.
+// A transport that records each request and returns the next prepared answer.
 class FakeTransport : public Transport {
  public:
   absl::StatusOr<Response> Send(const std::string& method,
@@ -102,7 +101,7 @@ TEST(ClientTest, DoesNotRetryARefusedApiKey) {
   EXPECT_EQ(f.transport->requests.size(), 1u);
 }
 
-// Here a ScriptedSource provides the sessions, instead of SessionSource.
+// A ScriptedSource provides the sessions here.
 TEST(ClientTest, ServesReadsWhileTheNextSessionIsOnItsWay) {
   auto transport = std::make_shared<FakeTransport>();
   refreshable::ManualExecutor executor;

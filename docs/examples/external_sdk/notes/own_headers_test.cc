@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests that an SDK may have folders `executors/` and `testing/` of its own. A
-// file may include a header of these folders and a header of refreshable that
-// has the same name.
+// An SDK may have folders `executors/` and `testing/` of its own, with headers
+// of the same names as refreshable's.
 
 #include <chrono>
 

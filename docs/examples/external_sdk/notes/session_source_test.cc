@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests SessionSource with the conformance suite for token sources.
+// Runs the conformance suite for token sources.
 
 #include "notes/session_source.h"
 

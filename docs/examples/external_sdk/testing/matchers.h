@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own test matchers. This header shows that a user's header with this
-// path and this include guard does not clash with refreshable's headers.
+// The SDK's own matchers. Their header's path and include guard do not clash
+// with refreshable's.
 
 #ifndef TESTING_MATCHERS_H_
 #define TESTING_MATCHERS_H_
