@@ -30,8 +30,8 @@ namespace {
 
 absl::Time Wall() { return absl::Now(); }
 
-// Returns the time of GetTickCount64, which also counts sleep and hibernation.
-// Its resolution is 10 to 16 ms.
+// GetTickCount64 also counts sleep and hibernation. Its resolution is 10 to 16
+// ms.
 BootTime Boot() {
   return BootTime() +
          absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
@@ -59,8 +59,7 @@ timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
     // The kernel or a sandbox does not provide `kBootClock`. This code assumes
-    // that every other read of `kBootClock` fails too. If only some reads
-    // failed, the times of two clocks would be mixed.
+    // that every other read of `kBootClock` fails too.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;
@@ -87,9 +86,9 @@ const SystemClock& SystemClock::Get() {
 
 namespace {
 
-// Makes `Get` create its clock when the library is loaded. Otherwise a thread
-// might fork while another thread creates the clock, and `Get` would block
-// forever in the child.
+// Makes `Get` create its clock when the library is loaded. If a thread forked
+// while another thread created the clock, `Get` would block forever in the
+// child.
 [[maybe_unused]] const SystemClock& made_early = SystemClock::Get();
 
 }  // namespace
@@ -103,11 +102,10 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
       nanos == std::numeric_limits<int64_t>::min()) {
     return nanos;
   }
-  // `Ticks()` is T, the whole second that time(2) returns. The kernel updates T
-  // late: by up to 10 ms, or by more in a virtual machine that is not
-  // scheduled. This code allows for 1 s, so the present moment is before T plus
-  // 2 s. The value returned here is the whole second of `t`, minus 1 s. If T is
-  // less than that, `t` is T + 2 s or later. So `t` is in the future.
+  // `Ticks()` is T, the whole second that time(2) returns. The kernel may
+  // update T late. This code allows for 1 s, so the present moment is before T
+  // plus 2 s. If T is less than the result of this function, `t` is T plus 2 s
+  // or later.
   return absl::ToUnixSeconds(t) - 1;
 }
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Clock: the wall time and the BootTime, read together.
 
 #ifndef REFRESHABLE_EXECUTORS_CLOCK_H_
 #define REFRESHABLE_EXECUTORS_CLOCK_H_
@@ -18,21 +16,18 @@ namespace refreshable {
 // A moment on a clock that never steps and that keeps counting while the
 // computer is suspended. This library measures every interval, timeout,
 // deadline and cooldown on such a clock. BootTime is a value type like
-// absl::Time: the difference of two moments is an absl::Duration, and a moment
-// plus an absl::Duration is another moment.
+// absl::Time.
 //
 // The default value is the clock's origin. Each clock has an origin of its own,
 // so only moments of the same clock may be compared or subtracted.
 class BootTime {
  public:
-  // Creates the clock's origin. A clock that has counted `d` so far returns
-  // `BootTime() + d`.
+  // A clock that has counted `d` since its origin returns `BootTime() + d`.
   constexpr BootTime() = default;
 
   // `InfinitePast` is before all other moments, and `InfiniteFuture` is after
-  // all other moments. As with absl::Time, adding or subtracting a duration
-  // does not change these two moments, and their distance from every finite
-  // moment is infinite.
+  // them. As with absl::Time, adding or subtracting a duration does not change
+  // these two moments. Their distance from every finite moment is infinite.
   static constexpr BootTime InfinitePast() {
     return BootTime(-absl::InfiniteDuration());
   }
@@ -90,11 +85,11 @@ struct Instant {
   }
 };
 
-// A wall clock that costs next to nothing to read, for paths where the cost of
-// `Clock::Now` would dominate. It answers one question: is it certain that a
-// given moment has not come yet? Its ticks may lag behind the wall clock, and
-// `TicksBefore` allows for the lag. A thread-safe value type. An object must
-// not be read after the Clock that it came from has been destroyed.
+// A wall clock that costs next to nothing to read. It answers one question: is
+// it certain that a given moment has not come yet? Its ticks may lag behind the
+// wall clock, and `TicksBefore` allows for the lag. A thread-safe value type.
+// An object must not be read after the Clock that it came from has been
+// destroyed.
 class CoarseWallClock {
  public:
   // Creates a clock whose answer is always "not certain".
@@ -133,17 +128,15 @@ class CoarseWallClock {
   const std::atomic<int64_t>* source_;  // Null if the clock is time(2).
 };
 
-// A clock of BootTime that costs less to read than `Clock::Now`. Like a
-// CoarseWallClock, it answers whether it is certain that a moment has not come
-// yet. A thread-safe value type. An object must not be read after the Clock
-// that it came from has been destroyed.
+// Like a CoarseWallClock, but for BootTime. It costs less to read than
+// `Clock::Now`. A thread-safe value type. An object must not be read after the
+// Clock that it came from has been destroyed.
 class CoarseBootClock {
  public:
   // Creates a clock whose answer is always "not certain".
   CoarseBootClock() : CoarseBootClock(&kUnknown) {}
   // Returns the operating system's clock of BootTime (see SystemClock). This
-  // clock is exact, because there is no cheaper clock that counts suspended
-  // time.
+  // clock is exact.
   static CoarseBootClock System() { return CoarseBootClock(nullptr); }
   // Returns an exact clock that reads its BootTime from `*nanos`, in
   // nanoseconds since the clock's origin, rounded down. `nanos` is not owned.
@@ -185,28 +178,26 @@ class Clock {
  public:
   virtual ~Clock() = default;
 
-  // Returns the present moment. `boot` never decreases: a call that happens
-  // after another call does not return an earlier `boot`.
+  // Returns the present moment. `boot` never decreases.
   virtual Instant Now() const = 0;
 
   // Returns a coarse form of the wall clock that `Now()` reads. A Refreshable
-  // calls this once and then reads the result often. The default returns a
-  // clock that is never certain. That is correct for every Clock, but each read
-  // of a token then calls `Now()`.
+  // calls this once and then reads the result often. The default, a clock that
+  // is never certain, is correct for every Clock. But each read of a token then
+  // calls `Now()`.
   virtual CoarseWallClock CoarseWall() const { return CoarseWallClock(); }
 
   // Returns a cheaper form of the clock that `Instant::boot` is read from. A
-  // Refreshable calls this often. The default returns a clock that is never
-  // certain. That is correct for every Clock, but each TryGet, and each read
-  // that fails between two attempts, then calls `Now()` under a lock.
+  // Refreshable calls this often. The default, a clock that is never certain,
+  // is correct for every Clock. But each TryGet, and each read that fails
+  // between two attempts, then calls `Now()` under a lock.
   virtual CoarseBootClock CoarseBoot() const { return CoarseBootClock(); }
 };
 
-// The operating system's clocks: CLOCK_REALTIME and CLOCK_BOOTTIME on Linux
-// (see clock_gettime(2)), and on macOS and Windows the nearest clocks that
-// count suspended time. On a system without such a clock, BootTime follows
-// CLOCK_MONOTONIC, which may not count suspended time. Thread-safe. All
-// instances tell the same time.
+// The operating system's clocks: CLOCK_REALTIME and CLOCK_BOOTTIME on Linux,
+// and on macOS and Windows the nearest clocks that count suspended time. On a
+// system without such a clock, BootTime follows CLOCK_MONOTONIC, which may not
+// count suspended time. Thread-safe. All instances tell the same time.
 class SystemClock final : public Clock {
  public:
   Instant Now() const override;

@@ -64,9 +64,8 @@ TEST(ClockTest, BootTimePrintsTheTimeSinceTheOrigin) {
 }
 
 TEST(ClockTest, WallIsTheSystemsTime) {
-  // The wall time must lie between two readings of absl::Now(). absl::Now() may
-  // differ from the operating system's clock by less than `kSlack`, because it
-  // interpolates. No step of the wall clock is expected during the test.
+  // absl::Now() interpolates, so it may differ from the operating system's
+  // clock by less than `kSlack`.
   const absl::Duration kSlack = absl::Seconds(1);
   const absl::Time before = absl::Now();
   const absl::Time wall = SystemClock::Get().Now().wall;
@@ -81,7 +80,6 @@ TEST(ClockTest, BootTimeNeverDecreasesAndMovesOn) {
   EXPECT_GT(first, BootTime());
   EXPECT_LT(first, BootTime::InfiniteFuture());
   BootTime last = first;
-  // The clock moves by itself, so the loop ends at the clock's first change.
   while (last == first) {
     const BootTime now = clock.Now().boot;
     ASSERT_GE(now, last);
@@ -110,8 +108,8 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// The coarse clock is never certain that the present moment is still in the
-// future. It is certain that a moment 3 s from now is in the future.
+// The coarse clock is never certain that the present moment is in the future.
+// It is certain about a moment 3 s from now.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

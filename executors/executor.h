@@ -1,8 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Executor: the interface through which the library runs its tasks and timers.
-// Implement it over the thread pool or event loop that your program already
-// has, and test the implementation with testing/executor_conformance.h.
 
 #ifndef REFRESHABLE_EXECUTORS_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_EXECUTOR_H_
@@ -25,7 +21,9 @@ enum class TimerId : uint64_t {
 };
 
 // An executor runs tasks, soon or after a delay. The delays are measured by the
-// executor's own clock.
+// executor's own clock. Implement this interface over the thread pool or event
+// loop of your program, and test the implementation with
+// testing/executor_conformance.h.
 //
 // Implementations must be thread-safe: every method may be called from any
 // thread, from inside a task, and concurrently. A task and a task's destructor
@@ -34,12 +32,10 @@ enum class TimerId : uint64_t {
 // and `Cancel` must not throw.
 //
 // Ownership: the executor owns every task that it accepts. The executor either
-// runs such a task exactly once or destroys it without having run it. An
-// executor that shuts down may destroy queued tasks. If a task is destroyed
-// without having run, the code that queued the task learns this from the
-// destruction. The executor's destructor destroys all pending tasks. The
-// destructors of these tasks may call `Cancel`, `InExecutorThread` and
-// `clock()`.
+// runs such a task exactly once or destroys it without having run it. The code
+// that queued the task learns of such a destruction from the task's destructor.
+// The executor's destructor destroys all pending tasks. The destructors of
+// these tasks may call `Cancel`, `InExecutorThread` and `clock()`.
 //
 // Lifetime: the executor must outlive everything that holds a pointer to it. If
 // a Refreshable finds its executor destroyed, it ends the program with a
@@ -59,17 +55,16 @@ class Executor {
     return destroyed_;
   }
 
-  // Queues `task` to be run soon on a thread of this executor. The task, such
-  // as a callback, should not block for long. Returns false if the task is
-  // refused, for example because the executor has been shut down. A refused
-  // task is destroyed before `Run` returns. `Run` must not run `task` on the
-  // calling thread before it returns, and must not wait for another task.
+  // Queues `task` to be run soon on a thread of this executor. The task should
+  // not block for long. Returns false if the task is refused. A refused task is
+  // destroyed before `Run` returns. `Run` must not run `task` on the calling
+  // thread before it returns, and must not wait for another task.
   virtual bool Run(Task task) = 0;
 
-  // Does the same as `Run`, but for a task that may block for any length of
-  // time, such as a call of a token source. An executor that can run such tasks
-  // on separate threads should override this, so that tasks given to `Run` do
-  // not wait for blocking tasks. The default calls `Run`.
+  // Like `Run`, but for a task that may block for any length of time, such as a
+  // call of a token source. An executor that can run such tasks on separate
+  // threads should override this, so that tasks given to `Run` do not wait for
+  // blocking tasks. The default calls `Run`.
   virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured by
@@ -85,18 +80,17 @@ class Executor {
   // calling thread before it returns.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
-  // Cancels a timer. Returns true if the timer's task was still pending. The
-  // task has then been destroyed and never runs. Returns false if the task has
-  // run, is running or was destroyed before, or if `id` names no timer. Does
-  // not wait for a running task.
+  // Cancels a timer. If the timer's task was still pending, returns true: the
+  // task has been destroyed and never runs. Returns false if the task has run,
+  // is running or was destroyed before, or if `id` names no timer. Does not
+  // wait for a running task.
   virtual bool Cancel(TimerId id) = 0;
 
   // Returns whether the calling thread is inside a task given to `Run` or
   // `RunBlocking`, or is destroying such a task after it has run. If so, the
-  // caller must not wait for another task of this executor, because that task
-  // may be queued behind the caller's own task. Inside a timer's task, an
-  // executor may return either: ManualExecutor returns true, ThreadExecutor
-  // false.
+  // caller must not wait for another task of this executor, which may be queued
+  // behind the caller's own task. Inside a timer's task, an executor may return
+  // either: ManualExecutor returns true, ThreadExecutor false.
   virtual bool InExecutorThread() const = 0;
 
   // Runs tasks of this executor on the calling thread until one of these holds:
@@ -106,8 +100,8 @@ class Executor {
   //   - `deadline` is the infinite future, and nothing that is pending could
   //     still change `done()`.
   //
-  // Returns true in each of these three cases. The caller tells the cases apart
-  // by calling `done()` and reading the clock. Returns false at once if the
+  // Returns true in each of these cases. The caller tells the cases apart by
+  // calling `done()` and reading the clock. Returns false at once if the
   // calling thread cannot drive this executor because other threads run its
   // tasks. The caller should then wait for those threads. `done` is called
   // without a lock held. The default returns false, which is right for every

@@ -77,9 +77,9 @@ ManualExecutor::~ManualExecutor() {
 uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
                                Task& task) {
   Require(task != nullptr, "ManualExecutor is given a null task");
-  // The step is made before the lock is taken, so that the task's move
-  // constructor, which is the caller's code, does not run under the lock. If
-  // the step is refused, it is destroyed after the lock is released.
+  // The step is made before the lock is taken, because the task's move
+  // constructor is the caller's code. A refused step is destroyed after the
+  // lock is released.
   OwnedStep step;
   if (!HasMemory([&] {
         step = absl::WrapUnique(new Step{0, nullptr, std::move(task)});
@@ -133,7 +133,7 @@ bool ManualExecutor::DriveUntil(absl::FunctionRef<bool()> done,
   if (!IsOwner()) return false;
   if (Boot() >= deadline) return true;
   while (!done()) {
-    // A task may have moved time past the deadline, for example with `Suspend`.
+    // A task may have moved time past the deadline.
     if (Boot() > deadline) return true;
     if (RunFirst(deadline)) continue;
     if (deadline < BootTime::InfiniteFuture()) {
@@ -294,7 +294,7 @@ ManualExecutor::OwnedStep ManualExecutor::Take(uint64_t id) {
 }
 
 void ManualExecutor::RunStep(OwnedStep step) {
-  // Decrements `depth_` when the task ends, even if an exception ends it.
+  // Decrements `depth_` even if an exception ends the task.
   struct Leave {
     ManualExecutor* executor;
     ~Leave() {

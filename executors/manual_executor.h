@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// ManualExecutor: an executor and a virtual clock in one, for tests and for
-// programs that run tasks in a loop of their own.
 
 #ifndef REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
@@ -24,11 +21,10 @@
 
 namespace refreshable {
 
-// An executor that runs nothing by itself. Tasks run only inside *driving
-// calls* (`RunNext`, `RunUntilIdle`, `RunPending`, `AdvanceBy`, `AdvanceTo` and
+// An executor and a virtual clock in one, for tests and for programs that run
+// tasks in a loop of their own. Tasks run only inside *driving calls*
+// (`RunNext`, `RunUntilIdle`, `RunPending`, `AdvanceBy`, `AdvanceTo` and
 // `DriveUntil`), on the calling thread. Time moves only when a call moves it.
-// So a scenario of retries, deadlines and races is an ordinary sequence of
-// calls:
 //
 //   ManualExecutor executor;
 //   executor.RunAfter(absl::Seconds(2), [] { ... });
@@ -38,17 +34,15 @@ namespace refreshable {
 // A *step* is a pending task. A task given to `Run` is due at the moment at
 // which it was queued; a timer is due when its delay has passed. Steps run in
 // the order of their due times. Steps with the same due time run in the order
-// in which they were queued, whatever their kinds. (Only `RunPending` departs
-// from this order.)
+// in which they were queued, whatever their kinds.
 //
 // Threads. The executor has an owner: the thread that called
 // `BindToCurrentThread()` last or, before any such call, the thread that
 // constructed the executor. On any other thread, `DriveUntil` returns false,
 // and the other driving calls end the program. All other methods may be called
 // from any thread. Every method except `BindToCurrentThread` may be called from
-// inside a task. Even driving calls are allowed there: a blocking read inside a
-// callback makes a driving call. `clock().Now()` takes one lock, under which no
-// code of the caller runs.
+// inside a task, even a driving call. `clock().Now()` takes one lock, under
+// which no code of the caller runs.
 //
 // Passing a null task to `Run` or `RunAfter` ends the program.
 //
@@ -63,25 +57,22 @@ namespace refreshable {
 // the destructor has begun, `Run`, `RunBlocking` and `RunAfter` end the
 // program. An object that queues tasks, such as a Refreshable, may call these
 // methods when one of its tasks is destroyed. So the object must be destroyed
-// before the executor. Tasks of the object that are still pending after the
-// object's destruction do no harm.
+// before the executor. Tasks that are still pending after the object's
+// destruction do no harm.
 class ManualExecutor final : public Executor {
  public:
-  // A description of a pending step, for code that chooses the order of steps
-  // itself.
   struct PendingStep {
     enum class Kind { kRun, kTimer };
     Kind kind;
-    // The step's id. Each step gets a greater id than the steps queued before
-    // it. A timer's id is the number of its TimerId.
+    // Each step gets a greater id than the steps queued before it. A timer's id
+    // is the number of its TimerId.
     uint64_t id;
-    // When the step is due. This is BootTime::InfiniteFuture() for a timer that
-    // never fires.
+    // BootTime::InfiniteFuture() for a timer that never fires.
     BootTime due;
   };
 
-  // Returns the default start: 2026-01-01T00:00:00Z on the wall clock, and one
-  // hour after the origin of BootTime.
+  // Returns 2026-01-01T00:00:00Z on the wall clock, and one hour after the
+  // origin of BootTime.
   static Instant DefaultStart();
 
   // Time starts at `start`, whose `boot` must be finite.
@@ -98,22 +89,20 @@ class ManualExecutor final : public Executor {
   // to `Run`, `RunBlocking` or `RunAfter`. If so, the caller must not wait for
   // another task, because all tasks run on this thread.
   bool InExecutorThread() const override;
-  // Runs the steps that are due. Then moves time to the due time of the next
-  // step or to `deadline`, whichever comes first. Repeats this until `done()`
-  // is true or time has reached `deadline`. Steps that are due at `deadline`
-  // itself still run. If `deadline` is not in the future, runs nothing. If
-  // `deadline` is the infinite future, returns when only timers that never fire
-  // are left. Returns true on the owner's thread. On any other thread, does
-  // nothing and returns false.
+  // Runs steps, and moves time to their due times, until `done()` is true or
+  // time has reached `deadline`. Steps that are due at `deadline` itself still
+  // run. If `deadline` is not in the future, runs nothing. If `deadline` is the
+  // infinite future, returns when only timers that never fire are left. Returns
+  // true on the owner's thread. On any other thread, does nothing and returns
+  // false.
   bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override;
   const Clock& clock() const override { return clock_; }
 
   // Runs the first step that is due now. Returns false if no step is due.
   bool RunNext();
 
-  // Runs steps until no step is due. Time does not move. Returns how many steps
-  // it ran. Never returns if every task queues another task that is due at
-  // once.
+  // Runs steps until no step is due, and returns how many. Time does not move.
+  // Never returns if every task queues another task that is due at once.
   size_t RunUntilIdle();
 
   // Moves both clocks forward by `d` (finite, not negative), and runs all steps
@@ -126,8 +115,7 @@ class ManualExecutor final : public Executor {
   // must be finite and must not have passed.
   size_t AdvanceTo(absl::Time wall);
 
-  // Moves only the wall clock by `d` (finite), forward or back, as an operator
-  // or NTP may do. Runs nothing.
+  // Moves only the wall clock by `d` (finite), forward or back. Runs nothing.
   void StepWall(absl::Duration d);
 
   // Moves both clocks forward by `d` (finite, not negative) and runs nothing,
@@ -142,21 +130,18 @@ class ManualExecutor final : public Executor {
   std::vector<PendingStep> PendingSteps() const;
 
   // Runs the step at `index` of `PendingSteps()` now, even if other steps come
-  // before it. If the step is a timer that is not due yet, first moves time to
-  // its due time. Timers with earlier due times then run late. Returns false,
-  // and does nothing, if there is no step at `index` or if that step never
-  // fires.
+  // before it. If the step is not due yet, first moves time to its due time.
+  // Timers with earlier due times then run late. Returns false, and does
+  // nothing, if there is no step at `index` or if that step never fires.
   bool RunPending(size_t index);
 
-  // Destroys the step at `index` of `PendingSteps()` without running it, as an
-  // executor that is shutting down may do. Returns false if there is no step at
-  // `index`.
+  // Destroys the step at `index` of `PendingSteps()` without running it.
+  // Returns false if there is no step at `index`.
   bool DropPending(size_t index);
 
   // `set_refuse_runs(true)` makes `Run` and `RunBlocking` refuse every task.
   // `set_refuse_timers(true)` makes `RunAfter` refuse every timer. With
-  // `false`, the default, a task or timer is refused only if there is no memory
-  // for it.
+  // `false`, the default, these methods refuse only if there is no memory.
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 
@@ -197,15 +182,15 @@ class ManualExecutor final : public Executor {
     const ManualExecutor* const executor_;
   };
 
-  // Queues `task` and returns its step's id. Returns 0 if the task is refused.
+  // Returns the id of the task's step, or 0 if the task is refused.
   uint64_t Queue(PendingStep::Kind kind, absl::Duration delay, Task& task);
-  // If the first step is due at `limit` or earlier, moves time forward to the
-  // step's due time and runs the step. Returns whether a step ran. A timer that
-  // never fires is not run, even if `limit` is the infinite future.
+  // Runs the first step if it is due at `limit` or earlier, and moves time
+  // forward to the due time. A timer that never fires is not run, even if
+  // `limit` is the infinite future.
   bool RunFirst(BootTime limit);
-  // Returns the turn of the first step; null if no step is pending.
+  // Returns null if no step is pending.
   const Turn* First() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Returns the turns of all pending steps, in the order of running.
+  // The result is in the order of running.
   std::vector<Turn> Turns() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   size_t size() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return runs_.size() + timers_.size();
@@ -213,12 +198,11 @@ class ManualExecutor final : public Executor {
   bool IsPending(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return timers_.Find(id) != nullptr || runs_.Find(id) != nullptr;
   }
-  // Removes the step with this id from the pending steps and returns the step.
-  // Returns null if no pending step has this id.
+  // Removes the step from the pending steps. Returns null if no pending step
+  // has this id.
   OwnedStep Take(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunStep(OwnedStep step) ABSL_LOCKS_EXCLUDED(mu_);
-  // Moves both clocks forward until the BootTime is `boot`. Does nothing if
-  // `boot` has passed.
+  // Moves both clocks forward to `boot`, unless `boot` has passed.
   void MoveTo(BootTime boot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   BootTime Boot() const;
   bool IsOwner() const;
@@ -234,7 +218,7 @@ class ManualExecutor final : public Executor {
   // lock, after `now_`.
   std::atomic<int64_t> wall_nanos_;
   std::atomic<int64_t> boot_nanos_;
-  // The pending steps of each kind. No two steps have the same id.
+  // No two steps have the same id.
   executors_internal::IdMap<Step> runs_ ABSL_GUARDED_BY(mu_);
   executors_internal::IdMap<Step> timers_ ABSL_GUARDED_BY(mu_);
   // A heap with the earliest turn in front. The heap may contain leftovers:

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests of ManualExecutor::Cancel while many other steps are pending.
 
 #include <algorithm>
 #include <cstddef>
@@ -25,8 +23,8 @@ TEST(ManualExecutorCancelTest, T1CancelLeavesTheOrderOfTheOthersAlone) {
   ManualExecutor executor;
   std::mt19937 random(1);
   std::vector<TimerId> timers;
-  // Pairs of a timer's due time in seconds and its index. `kept` has the timers
-  // that are not cancelled, `ran` the timers that have run.
+  // Each pair is a timer's due time in seconds and its index. `kept` has the
+  // timers that are not cancelled.
   std::vector<std::pair<int, int>> kept;
   std::vector<std::pair<int, int>> ran;
   for (int i = 0; i < kTimers; ++i) {
@@ -54,8 +52,7 @@ TEST(ManualExecutorCancelTest, T1CancelLeavesTheOrderOfTheOthersAlone) {
   EXPECT_EQ(ran, kept);
 }
 
-// The executor's destructor destroys pending tasks. A pending task may own an
-// object whose destructor cancels another timer.
+// A pending task may own an object whose destructor cancels another timer.
 TEST(ManualExecutorCancelTest, T1TaskOfADyingExecutorMayCancelAnother) {
   std::string destroyed;
   TimerId last = TimerId::kNone;

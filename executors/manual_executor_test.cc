@@ -212,7 +212,7 @@ TEST_F(ManualExecutorTest, T1SuspendInsideATaskIsTheTimeTheTaskTakes) {
   executor_.RunAfter(absl::Seconds(1), Log("late"));
   executor_.RunAfter(absl::Seconds(4), Log("on time"));
   executor_.AdvanceBy(absl::Seconds(2));
-  // The task moved time to 3 s, so AdvanceBy ends at 3 s and not at 2 s.
+  // The task moved time to 3 s.
   EXPECT_EQ(Elapsed(), absl::Seconds(3));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(log_, ElementsAre("late@3s", "on time@4s"));
@@ -479,8 +479,7 @@ TEST_F(ManualExecutorDeathTest, T1DestroyedInsideItsOwnTaskEndsTheProgram) {
 }
 
 TEST_F(ManualExecutorDeathTest, T1DestroyedBeforeItsUsers) {
-  // The destructor of the pending task calls `Run` while the executor is being
-  // destroyed.
+  // The destructor of the pending task calls `Run`.
   EXPECT_DEATH(
       {
         auto executor = std::make_unique<ManualExecutor>();

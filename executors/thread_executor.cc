@@ -113,9 +113,9 @@ ThreadExecutor::~ThreadExecutor() {
   }
   ThreadPool* const pool = LastPool();
   std::shared_ptr<ThreadPool> last;
-  // The pool is released before `pool_` becomes null. A task that is left
-  // running may still call this executor. When `pool_` is null, `LastPool`
-  // accepts such a call only if the task's pool has been released.
+  // A task that is left running may still call this executor. When `pool_` is
+  // null, `LastPool` accepts such a call only if the task's pool has been
+  // released. So the pool is released first.
   if (pool->OfThisProcess()) last = pool->Release();
   pool_ = nullptr;
 }
@@ -126,14 +126,13 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
   Require(!pool->OwnsThisThread(),
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
-  // `pool_` is read again after `shut_down_` is set. In the child of a fork(),
-  // another thread may be creating the child's pool now. Either this thread
-  // reads the child's pool from `pool_`, or the other thread sees that
-  // `shut_down_` is set and shuts the child's pool down.
+  // `pool_` is read after `shut_down_` is set, because another thread may be
+  // creating the pool of a fork()'s child now. Either this thread reads the
+  // child's pool from `pool_`, or the other thread sees `shut_down_` and shuts
+  // the child's pool down.
   pool = pool_;
-  // If the child of a fork() has never used the executor, `pool` is still the
-  // parent's pool there. This call must not touch the parent's pool, because a
-  // thread that exists only in the parent may have held the lock of that pool
+  // In a child that has never used the executor, `pool` is still the parent's.
+  // A thread that exists only in the parent may have held the lock of that pool
   // during the fork().
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
 }
@@ -154,8 +153,8 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
   Require(task != nullptr, "ThreadExecutor::RunAfter of a null task");
   ThreadPool* const pool = ThisProcessPool();
   if (pool == nullptr) return TimerId::kNone;
-  // The executor, not the pool, counts the ids. So the child of a fork(), which
-  // has a pool of its own, does not reuse ids from before the fork.
+  // The executor, not the pool, counts the ids, so that the child of a fork()
+  // does not reuse ids from before the fork.
   const uint64_t id =
       last_timer_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   return pool->RunAfter(id, delay, std::move(task)) ? static_cast<TimerId>(id)
@@ -164,9 +163,8 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
 
 bool ThreadExecutor::Cancel(TimerId id) {
   ThreadPool* const pool = LastPool();
-  // In the child of a fork(), the parent's timers never run and are never
-  // destroyed. `true` would mean that the timer's task has been destroyed, so
-  // the result is false.
+  // In the child of a fork(), the parent's timers are never destroyed. `true`
+  // would mean that the timer's task has been destroyed.
   if (pool == nullptr || !pool->OfThisProcess()) return false;
   return pool->Cancel(static_cast<uint64_t>(id));
 }
@@ -196,7 +194,7 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
     if (shut_down_) fresh->Shutdown(absl::ZeroDuration());
     return fresh.get();
   }
-  // Another thread of the child process has created the child's pool meanwhile.
+  // Another thread has created the child's pool meanwhile.
   fresh->Shutdown(absl::InfiniteDuration());
   fresh->Release();
   return pool;

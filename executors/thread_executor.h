@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// ThreadExecutor: an executor with threads of its own, created as needed, for
-// programs that have no thread pool.
 
 #ifndef REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
@@ -23,9 +20,10 @@ namespace executors_internal {
 class ThreadPool;
 }  // namespace executors_internal
 
-// An executor that runs tasks of `RunBlocking`, tasks of `Run`, and timers on
-// three separate kinds of threads. So a blocked task of `RunBlocking` delays
-// neither tasks of `Run` nor timers.
+// An executor with threads of its own, created as needed, for programs that
+// have no thread pool. It runs tasks of `RunBlocking`, tasks of `Run`, and
+// timers on three separate kinds of threads. So a blocked task of `RunBlocking`
+// delays neither tasks of `Run` nor timers.
 //
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
 //   for another task, up to `Options::blocking_threads` threads. Further tasks
@@ -39,13 +37,12 @@ class ThreadPool;
 // holds for tasks given to `RunBlocking`.
 //
 // Many short tasks given at the same time cost few wake-ups. A thread is
-// *arriving* from its creation or wake-up until it takes a task. A task given
-// to `Run` or `RunBlocking` wakes or creates a thread only if fewer than two
-// threads are arriving, or if the queue is full (`Options::max_queued`). When a
-// thread takes a task, it wakes or creates another thread if two conditions
-// hold: fewer than two threads are arriving, and there are more waiting tasks
-// than arriving threads. The queues and threads of `Run` and `RunBlocking` are
-// counted separately.
+// *arriving* from its creation or wake-up until it takes a task. A new task
+// wakes or creates a thread only if fewer than two threads are arriving, or if
+// the queue is full (`Options::max_queued`). A thread that takes a task wakes
+// or creates another thread if fewer than two threads are arriving, and if
+// there are more waiting tasks than arriving threads. The queues and threads of
+// `Run` and `RunBlocking` are counted separately.
 //
 // New threads are created by the threads that construct or use the executor,
 // and by the executor's own threads. A new thread inherits its creator's signal
@@ -56,26 +53,25 @@ class ThreadPool;
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //
 // Refusals. A task or timer is refused after `Shutdown`, if there is no memory
-// for it, or if it exceeds a limit in `Options`. By default there is no limit.
-// A task given to `RunBlocking` is also refused if the system grants no thread
-// and the executor has no thread for tasks of `RunBlocking`. If the executor
-// has such a thread, the task waits for that thread, and the executor asks the
-// system for another thread every 20 ms. The child of a fork() needs two new
-// threads, one for timers and one for `Run`. Until the system grants both,
-// everything is refused in the child. No refusal throws.
+// for it, or if it exceeds a limit in `Options`. A task given to `RunBlocking`
+// is also refused if the system grants no thread and the executor has no thread
+// for tasks of `RunBlocking`. If the executor has such a thread, the task waits
+// for that thread, and the executor asks the system for another thread every 20
+// ms. The child of a fork() needs two new threads, one for timers and one for
+// `Run`. Until the system grants both, everything is refused in the child. No
+// refusal throws.
 //
 // Time is the BootTime of `SystemClock`. If a timer becomes due while the
 // computer is suspended, or in the first second after it resumes, the timer
-// runs at most a second after the computer resumes. Steps of the wall clock
-// change nothing. Timers with equal due times run in the order in which they
-// were queued. While a timer with a finite delay is pending, the timer thread
-// wakes at least once a second. `RunAfter` and `Cancel` take time logarithmic
-// in the number of timers, averaged over many calls.
+// runs at most a second after the computer resumes. Timers with equal due times
+// run in the order in which they were queued. While a timer with a finite delay
+// is pending, the timer thread wakes at least once a second. `RunAfter` and
+// `Cancel` take time logarithmic in the number of timers, averaged over many
+// calls.
 //
-// Thread-safe. `DriveUntil` returns false, because the executor's own threads
-// run its tasks. `InExecutorThread` is true inside a task of `Run` or
-// `RunBlocking`, and false on the timer thread. A null task, and a task from
-// which an exception escapes, end the program.
+// Thread-safe. `DriveUntil` returns false. `InExecutorThread` is true inside a
+// task of `Run` or `RunBlocking`, and false on the timer thread. A null task,
+// and a task from which an exception escapes, end the program.
 //
 // fork(): threads and pending tasks stay with the parent. In the child of the
 // fork(), those tasks never run, and their memory is never freed. The child's
@@ -98,15 +94,14 @@ class ThreadExecutor final : public Executor {
     // infinite, idle threads do not end.
     absl::Duration idle_timeout = absl::Seconds(10);
     // The longest time that the destructor waits for running tasks; not
-    // negative. If the time is infinite, the destructor waits until all tasks
-    // have ended.
+    // negative, may be infinite.
     absl::Duration shutdown_grace = absl::Seconds(5);
     // `max_queued` is the maximum number of waiting tasks for which no thread
     // is arriving (see above). It applies to tasks of `Run` and of
     // `RunBlocking` separately. `max_timers` is the maximum number of pending
     // timers. Both must be at least 1. Tasks and timers beyond these limits are
-    // refused. By default there is no limit. A Refreshable needs one timer, and
-    // a task for each attempt and each asynchronous read.
+    // refused. A Refreshable needs one timer, and a task for each attempt and
+    // each asynchronous read.
     size_t max_queued = std::numeric_limits<size_t>::max();
     size_t max_timers = std::numeric_limits<size_t>::max();
   };
@@ -118,8 +113,8 @@ class ThreadExecutor final : public Executor {
   static absl::StatusOr<std::unique_ptr<ThreadExecutor>> Create(
       const Options& options);
 
-  // These constructors do what `Create` does, but end the program with a
-  // message where `Create` would return an error.
+  // These constructors end the program with a message where `Create` would
+  // return an error.
   ThreadExecutor();
   explicit ThreadExecutor(const Options& options);
 
@@ -136,9 +131,8 @@ class ThreadExecutor final : public Executor {
   // Refuses further tasks, destroys pending tasks without running them, and
   // waits up to `timeout` for running tasks. Returns how many tasks still run,
   // timer tasks included. These tasks keep their threads, and a later
-  // `Shutdown` waits for them again. If the result is 0, all tasks have ended,
-  // and so have all threads. Exception: a thread that an earlier `Shutdown`
-  // left running may still be about to exit.
+  // `Shutdown` waits for them again. If the result is 0, all tasks have ended.
+  // So have all threads that no earlier `Shutdown` left running.
   //
   // Pending tasks are destroyed on the calling thread, with no lock held: tasks
   // of `Run`, then tasks of `RunBlocking`, each in the order in which they were
@@ -156,8 +150,7 @@ class ThreadExecutor final : public Executor {
   const Clock& clock() const override { return *clock_; }
 
  private:
-  // Lets the tests of this class supply a clock. Users cannot supply one: for
-  // virtual time they have ManualExecutor.
+  // Lets the tests of this class supply a clock.
   friend class ThreadExecutorTestPeer;
 
   using ThreadPool = executors_internal::ThreadPool;
@@ -169,9 +162,8 @@ class ThreadExecutor final : public Executor {
 
   // Returns the pool that was created last. In the child of a fork(), this is
   // the parent's pool until the child uses the executor. After the destructor,
-  // returns null to a task that was left running, and ends the program for any
-  // other caller. (This works while the memory of the executor still exists, as
-  // in a static object.)
+  // while the memory still exists, returns null to a task that was left
+  // running, and ends the program for any other caller.
   ThreadPool* LastPool() const;
   // Returns the pool of this process. At the first use in the child of a
   // fork(), creates that pool. Returns null if the caller's task must be

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what is specific to ThreadExecutor. What every executor must do is
-// tested by testing/executor_conformance.h.
+// Tests what is specific to ThreadExecutor. testing/executor_conformance.h
+// tests what every executor must do.
 
 #include "refreshable/executors/thread_executor.h"
 
@@ -81,7 +81,6 @@ class FakeClock final : public Clock {
     now_.boot += boot;
   }
 
-  // Waits until the clock has been read `n` more times.
   void AwaitReadings(int n) const {
     absl::MutexLock lock(&mu_);
     const int target = readings_ + n;
@@ -243,19 +242,16 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // After this move, the test waits until the timer thread has read the clock
-  // twice. If the wall time made the timer due, the thread would run the timer
-  // between these two readings.
+  // Between two readings, the timer thread would run a timer that was due.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // To the timer thread, the next move looks like a suspension of the computer.
+  // To the timer thread, this move looks like a suspension.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();
 }
 
-// With a clock that only the test moves, all timers certainly have the same due
-// time.
+// With a clock that only the test moves, all timers have the same due time.
 TEST(ThreadExecutorTest, EqualDueTimesRunInTheOrderOfInsertion) {
   FakeClock clock;
   const auto executor = ThreadExecutorTestPeer::Create(clock);
@@ -296,8 +292,8 @@ TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
 }
 
 TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
-  // Two tasks run, one on a worker and one on the timer thread. Each of the two
-  // ends only after the destructor of the executor has destroyed a queued task.
+  // One task runs on the worker, and one on the timer thread. Each ends only
+  // after the executor's destructor has destroyed a queued task.
   absl::Notification work_started, timer_started, dropped, timer_dropped;
   std::atomic<int> finished{0};
   const std::thread::id destroyer = std::this_thread::get_id();
@@ -336,7 +332,7 @@ TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
 }
 
 #ifndef _WIN32
-// Calls `f` in a forked child process. Returns whether `f` returned true.
+// Returns whether `f` returned true in a forked child process.
 bool InChild(const std::function<bool()>& f) {
   const pid_t child = fork();
   if (child == 0) {
@@ -392,8 +388,7 @@ TEST(ThreadExecutorTest, E4ForkedChildMayDestroyWhatItNeverUsed) {
 
 class ThreadExecutorDeathTest : public ::testing::Test {
  protected:
-  // The default style of death tests only forks, which is unsafe in a program
-  // with threads.
+  // The default style of death tests is unsafe in a program with threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests which threads a ThreadExecutor creates, and what happens to tasks and
-// threads when it is shut down or destroyed.
 
 #include <algorithm>
 #include <atomic>
@@ -27,14 +24,13 @@ using ::testing::IsEmpty;
 using ::testing::internal::CaptureStderr;
 using ::testing::internal::GetCapturedStderr;
 
-// Returns options with which the destructor waits for all running tasks.
+// The destructor waits for all running tasks.
 ThreadExecutor::Options Patient() {
   ThreadExecutor::Options options;
   options.shutdown_grace = absl::InfiniteDuration();
   return options;
 }
 
-// Makes tasks that block until `LetGo` is called.
 class Blockade {
  public:
   ~Blockade() { LetGo(); }
@@ -50,8 +46,7 @@ class Blockade {
   }
 
  private:
-  // The tasks share this notification, because some of them may return only
-  // after the Blockade has been destroyed.
+  // Some tasks may return only after the Blockade has been destroyed.
   const std::shared_ptr<absl::Notification> go_ =
       std::make_shared<absl::Notification>();
 };
@@ -70,7 +65,7 @@ void FireAndWait(Executor& executor) {
 }
 
 // Regression test: blocking tasks used to share the executor's four workers
-// with all other tasks. So a few hanging sources held up everything.
+// with all other tasks, so a few hanging sources held up everything.
 TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
   for (const int blocked : {4, 32, 300}) {
     SCOPED_TRACE(blocked);
@@ -78,8 +73,7 @@ TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
     Blockade blockade;
     absl::BlockingCounter started(std::min(blocked, 256));
     for (int i = 0; i < blocked; ++i) {
-      // At most 256 tasks run at the same time. Further tasks stay in the
-      // queue.
+      // At most 256 tasks run at the same time.
       ASSERT_TRUE(
           executor->RunBlocking(blockade.Task(i < 256 ? &started : nullptr)));
     }
@@ -121,8 +115,7 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // A Farewell is a thread-local object. Its destructor runs when its thread
-  // ends, and decrements `ended`.
+  // The destructor of a Farewell runs when its thread ends.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;
@@ -146,7 +139,6 @@ TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
     blockade.LetGo();
     ended->Wait();
   }
-  // After the idle threads have ended, new threads are created when needed.
   absl::Notification ran;
   ASSERT_TRUE(executor->RunBlocking([&] { ran.Notify(); }));
   ran.WaitForNotification();
@@ -191,9 +183,8 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   ran.Wait();
 }
 
-// A task beyond `max_queued` is refused only if no thread can be woken or
-// created for it. Here 16 threads take one task each, the 17th task waits, and
-// the 18th task is refused.
+// Here 16 threads take one task each, the 17th task waits, and the 18th is
+// refused.
 TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
   constexpr int kThreads = 16;
   ThreadExecutor::Options options = Patient();
@@ -242,8 +233,8 @@ TEST(ThreadExecutorThreadsTest, X4ShutdownDropsWhatIsQueued) {
   EXPECT_EQ(queued.use_count(), 1);
 }
 
-// An executor whose destructor waits for nothing. The executor's memory remains
-// valid after the destructor, as in a static object.
+// The executor's memory remains valid after its destruction, as in a static
+// object.
 struct Ghost {
   void Destroy() { executor.~ThreadExecutor(); }
 
@@ -264,9 +255,9 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   ASSERT_TRUE(ghost->executor.RunBlocking([&, task = blockade.Task(
                                                   &started)]() mutable {
     std::move(task)();
-    // A task that was left running must not call the destroyed executor. But if
-    // the executor's memory is still valid, such a call does not end the
-    // program, and the executor refuses the request.
+    // A task that was left running must not call the destroyed executor. But
+    // while the executor's memory is valid, the executor just refuses the
+    // request.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),
@@ -286,8 +277,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
 }
 
 // Regression test: a task that was left running may call the executor at the
-// very moment when the executor's destructor ends. Such a call used to end the
-// program with a message about misuse.
+// moment when the executor's destructor ends. Such a call used to end the
+// program.
 TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningAreRefusedAtAnyMoment) {
   constexpr int kTimes = 50;
   CaptureStderr();
@@ -325,8 +316,7 @@ TEST(ThreadExecutorThreadsTest, X4ASilentEndIfNothingRuns) {
 
 class ThreadExecutorThreadsDeathTest : public ::testing::Test {
  protected:
-  // The default style of death tests only forks, which is unsafe in a program
-  // with threads.
+  // The default style of death tests is unsafe in a program with threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

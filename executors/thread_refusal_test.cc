@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests what a ThreadExecutor does when the system refuses it threads or
-// memory.
 
 #ifdef __linux__
 
@@ -29,10 +26,8 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// If this function is set, the next pthread_create clears and calls it, and
-// then creates the thread.
+// If set, the next pthread_create clears and calls this function first.
 std::function<void()> before_next_thread;
-// While this is true, pthread_create creates no thread.
 std::atomic<bool> refuse_threads{false};
 std::atomic<int> threads_created{0};
 }  // namespace
@@ -52,10 +47,9 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attr,
 
 #ifdef __cpp_exceptions
 namespace {
-// While this is true in a thread, memory is refused to that thread.
 thread_local bool out_of_memory = false;
 // While this is true, memory is refused to every thread whose `has_memory` is
-// false. New threads of the executor are such threads.
+// false, such as a new thread of the executor.
 std::atomic<bool> new_threads_have_no_memory{false};
 thread_local bool has_memory = false;
 
@@ -88,7 +82,6 @@ class ThreadExecutorTestPeer {
 
 namespace {
 
-// While an object of this class exists, the system refuses every new thread.
 class NoThreads {
  public:
   NoThreads() { refuse_threads = true; }
@@ -101,8 +94,7 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// Regression test: `Create` used to throw if the system refused a thread. In a
-// build without exceptions, the program ended.
+// Regression test: `Create` used to throw if the system refused a thread.
 TEST(ThreadRefusalTest, X3CreateSaysThatThereAreNoThreads) {
   const NoThreads no_threads;
   EXPECT_EQ(ThreadExecutor::Create(Patient()).status().code(),
@@ -144,8 +136,7 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
       go.WaitForNotification();
     }));
   }
-  // The queued task runs although the first task still blocks its thread. The
-  // executor creates another thread as soon as the system grants threads.
+  // The first task still blocks its thread, so the executor creates another.
   queued_ran.WaitForNotification();
   {
     const NoThreads no_threads;
@@ -167,8 +158,8 @@ class HandClock final : public Clock {
 };
 
 // Regression test: the executor used to ask the system for only one thread at a
-// time. If another thread took a task meanwhile, the executor did not ask
-// again, although further tasks were queued. Those tasks waited forever.
+// time. If another thread took a task meanwhile, further queued tasks waited
+// forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;
@@ -230,9 +221,8 @@ TEST(ThreadRefusalTest, X1LateThreadsAreNotMoreThanTheMaximum) {
   EXPECT_EQ(threads_created - before, 2);
 }
 
-// Regression test: the first use of an executor in the child of a fork()
-// creates threads. An executor that was shut down during that creation used to
-// run tasks even after the shutdown.
+// Regression test: an executor that was shut down during its first use in the
+// child of a fork() used to run tasks after the shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
   const pid_t child = fork();
@@ -271,8 +261,8 @@ TEST(ThreadRefusalTest, X3WithoutMemoryTasksAreRefused) {
   EXPECT_EQ(id, TimerId::kNone);
 }
 
-// Regression test: a new thread used to need memory before its first task. If
-// there was no memory, the program ended.
+// Regression test: a new thread used to need memory before its first task.
+// Without memory, the program ended.
 TEST(ThreadRefusalTest, X3AThreadThatWasMadeNeedsNoMoreMemory) {
   has_memory = true;
   const auto executor = *ThreadExecutor::Create(Patient());

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ends the compilation with a message if the compiler's standard is older than
-// C++17. Each public header includes this file, directly or through another
-// header. Private.
+// Each public header includes this file, directly or through another header.
+// Private.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_CPP17_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_CPP17_H_

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// ForkMutex: a lock that a thread may hold during fork(), and then release in
-// both processes.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
@@ -18,10 +15,8 @@ namespace refreshable {
 namespace executors_internal {
 
 // A mutex that the handlers of pthread_atfork(3) may lock before the fork, and
-// unlock in the parent and in the child process. An absl::Mutex must not be
-// used like that, because in the child process it might wait forever for a
-// thread that exists only in the parent. That can happen if the thread was
-// about to queue for the mutex at the moment of the fork.
+// unlock in the parent and in the child process. An absl::Mutex might wait
+// forever in the child process for a thread that exists only in the parent.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;
@@ -34,8 +29,7 @@ class ABSL_LOCKABLE ForkMutex {
 
  private:
   // With glibc, a thread that finds the lock taken spins for a moment before it
-  // sleeps. The lock is held so briefly that spinning usually suffices. A sleep
-  // and a wake-up would take much longer.
+  // sleeps. The lock is held so briefly that spinning usually suffices.
   pthread_mutex_t mutex_ = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 #else
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fault_server PORT: runs a FaultServer on the port PORT. The program writes
-// the line "ready" to standard output as soon as the server listens. After
-// that, each line of standard input is a command for the server, and each line
-// that the server reports is written to standard output. The program ends at
-// the end of the input.
+// fault_server PORT: runs a FaultServer on that port. The program writes
+// "ready" once the server listens, and then each line that the server reports.
+// Each line of input is a command for the server. The program ends at the end
+// of the input.
 
 #include <unistd.h>
 
@@ -22,8 +21,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Writes a line without a buffer, so that the line is not lost if this process
-// is killed.
+// Writes without a buffer, so that a killed process loses no line.
 void Say(absl::string_view line) {
   const std::string text = absl::StrCat(line, "\n");
   if (write(STDOUT_FILENO, text.data(), text.size()) < 0) _exit(1);
@@ -46,7 +44,7 @@ int Run(int port) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  // Without this line, a write to a closed connection would end the program.
+  // A write to a closed connection must not end the program.
   std::signal(SIGPIPE, SIG_IGN);
   int port = 0;
   if (argc != 2 || !absl::SimpleAtoi(argv[1], &port)) {

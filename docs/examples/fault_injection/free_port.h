@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// FreePort: a loopback port for a server that is killed and restarted.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_
@@ -11,12 +9,12 @@
 
 namespace refreshable_examples {
 
-// A port of 127.0.0.1 that is reserved while this object exists. A server can
-// listen on the port only if it sets SO_REUSEPORT and runs as the same user as
-// this process. If no server listens, connections are refused.
+// A port of 127.0.0.1 that is reserved while this object exists. A server that
+// listens on the port must set SO_REUSEPORT and run as the user of this
+// process. If no server listens, connections are refused.
 class FreePort {
  public:
-  // Reserves a free port. Returns UNAVAILABLE if there is none.
+  // Returns UNAVAILABLE if no port is free.
   static absl::StatusOr<FreePort> Get();
   ~FreePort();
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests a Refreshable whose token endpoint is killed or stopped behind a real
-// proxy, nginx. The proxy then answers 502 or 504. This test is not part of
-// `bazel test //...`, because it needs nginx:
+// Tests a Refreshable whose token endpoint is behind a real proxy, nginx. This
+// test is not part of `bazel test //...`, because it needs nginx:
 //
 //   apt-get install nginx-light
 //   bazel test //docs/examples/fault_injection:nginx_test
@@ -38,14 +37,13 @@
 namespace refreshable_examples {
 namespace {
 
-// nginx's configuration. $0 is nginx's folder, $1 the port on which nginx
-// listens, and $2 the origin of the endpoint. After each request nginx logs a
-// line "request N STATUS CONNECTED". N is the number that the client gave the
-// request. CONNECTED is "-" if nginx could not connect to the endpoint.
+// $0 is nginx's folder, $1 the port on which nginx listens, and $2 the origin
+// of the endpoint. nginx logs each request as "request N STATUS CONNECTED". N
+// is the client's number for the request. CONNECTED is "-" if nginx could not
+// connect to the endpoint.
 //
-// The line "user root" matters only if root starts nginx. Without the line,
-// nginx would make a default user the owner of its folders, and a sandbox may
-// forbid that.
+// If root starts nginx without "user root", nginx gives its folders to a
+// default user. A sandbox may forbid that.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
@@ -71,8 +69,7 @@ http {
 }
 )";
 
-// Looks for nginx in $PATH and in /usr/sbin. Returns its path, or an empty
-// string if there is no nginx.
+// Returns an empty string if there is no nginx.
 std::string FindNginx() {
   const char* path = std::getenv("PATH");
   std::vector<std::string> folders =
@@ -123,8 +120,7 @@ class NginxTest : public FaultsFixture {
       const Request request = AwaitRequest(number);
       EXPECT_EQ(request.times, 1) << number;
       const absl::Status& status = calls[number].status;
-      // If the source stopped waiting for a request, nginx may have logged any
-      // result.
+      // The source stopped waiting, so nginx may have logged any result.
       if (absl::StartsWith(status.message(), "no answer")) continue;
       EXPECT_EQ(status.ok() ? "HTTP status 200" : status.message(),
                 absl::StrCat("HTTP status ", request.status))
@@ -157,13 +153,12 @@ class NginxTest : public FaultsFixture {
       request.connected = words[3] != "-";
     } else {
       absl::StrAppend(&said_, line, "\n");
-      // nginx logs its event method only when it is already listening.
+      // nginx already listens when it logs its event method.
       if (absl::StrContains(line, "event method")) listens_ = true;
       if (listens_ || absl::StrContains(line, "[emerg]")) started_ = true;
     }
   }
 
-  // Waits until nginx has logged request `number`, and returns that request.
   Request AwaitRequest(int64_t number) {
     const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
       return requests_.count(number) > 0;
@@ -181,8 +176,7 @@ class NginxTest : public FaultsFixture {
   bool started_ ABSL_GUARDED_BY(mu_) = false;
   bool listens_ ABSL_GUARDED_BY(mu_) = false;
   std::string said_ ABSL_GUARDED_BY(mu_);
-  // Declared last, so that it is destroyed first: its thread calls `Hear`,
-  // which uses the other members.
+  // Declared last: its thread calls `Hear`, which uses the other members.
   std::unique_ptr<ChildProcess> nginx_;
 };
 

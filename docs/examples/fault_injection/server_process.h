@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// ServerProcess: a fault_server in a separate process, and a record of the
-// requests that it received.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_
@@ -25,13 +22,12 @@
 
 namespace refreshable_examples {
 
-// Any thread may call `token_requests`, `AwaitTokenRequest` and
-// `AwaitMostSent`. Only the thread that called `Start` may call the other
-// methods.
+// A fault_server in a separate process, and a record of the requests that it
+// received. Any thread may call the const methods. Only the thread that called
+// `Start` may call the other methods.
 class ServerProcess {
  public:
-  // The number of requests to the API since the server was last started. Each
-  // field counts one kind of answer.
+  // How often the API gave each kind of answer since the server's last start.
   struct ApiCounts {
     int64_t ok = 0;
     int64_t expired = 0;
@@ -39,28 +35,26 @@ class ServerProcess {
     int64_t other = 0;
   };
 
-  // Starts the server on a free port, which stays reserved for the server, and
-  // waits until the server listens. Returns UNAVAILABLE if the system grants no
-  // port or process. If the server does not listen within a minute, ends the
-  // program.
+  // Starts the server on a free port, and waits until the server listens.
+  // Returns UNAVAILABLE if the system grants no port or process. If the server
+  // does not listen within a minute, ends the program.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
   Url api_url() const { return {origin(), "/api"}; }
 
-  // `SetFault`, `Revoke` and `CountApi` each send a command to the server, and
-  // wait until the server has carried out the command.
+  // Each of these methods waits until the server has carried out the command.
   void SetFault(Fault fault);
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
   // `Kill` kills the server with SIGKILL. `StartAgain` then starts a new server
-  // on the same port. The wait and the errors are the same as those of `Start`.
-  // The new server has no fault and no revoked tokens.
+  // on the same port, with the wait and the errors of `Start`. The new server
+  // has no fault and no revoked tokens.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
-  // `Stop` suspends the server with SIGSTOP, and `Continue` resumes it.
+  // `Stop` suspends the server with SIGSTOP.
   void Stop() { child_->Stop(); }
   void Continue() { child_->Continue(); }
 
@@ -69,16 +63,13 @@ class ServerProcess {
   int Close() { return child_->Close(); }
 
   // Returns how often the token endpoint has received each request. The key is
-  // the number that the client gave the request. A restart of the server does
-  // not reset the counts.
+  // the client's number for the request. A restart does not reset the counts.
   std::map<int64_t, int> token_requests() const;
-  // Waits until the endpoint has received request `number`. Returns false if
-  // `timeout` passes first.
+  // Returns false if `timeout` passes first.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // With `Fault::kHuge`, the server sends huge answers, and reports how many
-  // bytes of each it has sent. Waits until `count` huge answers have ended.
-  // Returns the largest number that the server has reported. Returns nullopt if
-  // `timeout` passes first.
+  // Waits until `count` huge answers (`Fault::kHuge`) have ended. Returns the
+  // largest number of bytes that the server has sent of one answer. Returns
+  // nullopt if `timeout` passes first.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 
@@ -86,9 +77,7 @@ class ServerProcess {
   explicit ServerProcess(FreePort port);
 
   std::string origin() const;
-  // Records a line that the server wrote.
   void Hear(absl::string_view line);
-  // Sends a command, and then calls `AwaitAnswer`.
   std::string Ask(absl::string_view command, absl::string_view answer);
   // Waits for a line of the server that starts with `answer`, and returns the
   // rest of that line. If no such line comes within a minute, ends the program.
@@ -100,12 +89,10 @@ class ServerProcess {
   std::map<int64_t, int> token_requests_ ABSL_GUARDED_BY(mu_);
   int64_t most_sent_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t huge_answers_ ABSL_GUARDED_BY(mu_) = 0;
-  // The server's last answer to a command, or "ready" after a start.
-  // `AwaitAnswer` makes it empty.
+  // The server's last answer, if `AwaitAnswer` has not taken it yet.
   std::string said_ ABSL_GUARDED_BY(mu_);
 
-  // Declared last, so that it is destroyed first: its thread calls `Hear`,
-  // which uses the other members.
+  // Declared last: its thread calls `Hear`, which uses the other members.
   std::unique_ptr<ChildProcess> child_;
 };
 

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// NotesTokens: the code that an SDK needs to get tokens from an OAuth 2.0
-// server.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OAUTH2_NOTES_TOKENS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OAUTH2_NOTES_TOKENS_H_
@@ -16,9 +13,9 @@
 #include "refreshable/secret.h"
 
 // Creates a Refreshable that fetches the tokens of the client `id` from the
-// token endpoint at `url`, by client credentials over TLS. Sends nothing: the
-// first read of the Refreshable fetches a token. An error never contains
-// `secret`. The executor must outlive the Refreshable.
+// token endpoint at `url`, by client credentials over TLS. The first read
+// fetches the first token. An error never contains `secret`. The executor must
+// outlive the Refreshable.
 absl::StatusOr<std::unique_ptr<refreshable::Refreshable<refreshable::Secret>>>
 NotesTokens(std::string url, std::string id, refreshable::Secret secret,
             refreshable::Executor& executor,

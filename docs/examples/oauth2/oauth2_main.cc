@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Gets tokens with NotesTokens (notes_tokens.h) from a real OAuth 2.0 server,
-// which this program installs and starts. If the server cannot be installed,
-// the exit status is 75.
+// Gets tokens with NotesTokens from a real OAuth 2.0 server, which this program
+// installs and starts. If the server cannot be installed, the exit status is
+// 75.
 
 #include <iostream>
 
@@ -48,9 +48,8 @@ int main() {
   }
   std::cout << "tokens issued: " << server.Count("token 200") << std::endl;
 
-  // The server gets a new key, so the API answers 401 to the old token. The
-  // program then waits for longer than `RefreshPolicy::min_interval` (1 s), so
-  // that another attempt is permitted.
+  // The server gets a new key, so the API answers 401 to the old token. Another
+  // attempt is permitted after `RefreshPolicy::min_interval` (1 s).
   const absl::Time restarted = absl::Now();
   server.StopProvider();
   server.ForgetKey();

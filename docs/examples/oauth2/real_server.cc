@@ -47,8 +47,7 @@ std::string ReadAll(std::istream& in) {
   return out.str();
 }
 
-// Starts a program, and appends its output to the file `log`. Returns the id of
-// the process.
+// Starts a program, and appends its output to the file `log`.
 pid_t Spawn(const std::vector<std::string>& argv,
             const std::vector<std::string>& environment,
             const std::string& log) {
@@ -100,9 +99,9 @@ sockaddr_in Loopback(int port) {
   return address;
 }
 
-// Binds `socket` to a free port and returns the port. While the socket is open,
-// the port is reserved: a server can listen on it only if the server sets
-// SO_REUSEPORT and runs as the same user as this process.
+// Binds `socket` to a free port, which is reserved while the socket is open. A
+// server that listens on the port must set SO_REUSEPORT and run as the user of
+// this process.
 int HoldPort(int socket) {
   const int yes = 1;
   sockaddr_in address = Loopback(0);
@@ -123,8 +122,7 @@ absl::Status RealServer::Install() {
   if (workspace == nullptr) {
     return absl::UnavailableError("this program is for `bazel run`");
   }
-  // prepare.sh does not write into its own folder, so it can run in the
-  // checkout.
+  // prepare.sh writes nothing into its folder, so it can run in the checkout.
   const std::string command =
       absl::StrCat("'", workspace, "/server/prepare.sh' '", workspace,
                    "/../../..' </dev/null");
@@ -150,8 +148,7 @@ absl::Status RealServer::Install() {
 
 RealServer::RealServer(absl::Duration lifetime)
     : lifetime_(absl::StrCat(absl::ToInt64Seconds(lifetime))) {
-  // The folder's name is short, because the path of a Unix socket must be
-  // short.
+  // The path of a Unix socket must be short.
   char folder[] = "/tmp/oauth2_XXXXXX";
   Require(mkdtemp(folder) != nullptr, "mkdtemp");
   folder_ = folder;
@@ -176,8 +173,7 @@ RealServer::RealServer(absl::Duration lifetime)
   StartNginx();
 }
 
-// Writes a configuration with one server for each port. The fourth port is the
-// API's.
+// The fourth port is the API's.
 void RealServer::WriteNginxConf(Certificate certificate) const {
   const Certificate certificates[] = {certificate, kExpired, kOtherHost, kGood};
   std::string servers;
@@ -197,8 +193,8 @@ void RealServer::WriteNginxConf(Certificate certificate) const {
        {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) {
     absl::StrAppend(&temporary, kind, "_temp_path ", folder_, "/", kind, ";\n");
   }
-  // "user root" matters only if root starts nginx. Without it, nginx's workers
-  // could not reach the sockets in `folder_`.
+  // If root starts nginx without "user root", nginx's workers cannot reach the
+  // sockets in `folder_`.
   std::ofstream(folder_ + "/nginx.conf") << absl::StrCat(
       "user root; daemon off; pid ", folder_, "/nginx.pid; error_log ", folder_,
       "/nginx.log;\nevents { worker_connections 256; }\n"
@@ -260,8 +256,7 @@ void RealServer::StartProvider(const std::string& secret) {
   provider_ = StartNode("server.mjs", "provider", secret);
 }
 
-// Starts a script, and waits until the script listens on its socket. Returns
-// the id of the process.
+// Starts a script, and waits until the script listens on its socket.
 pid_t RealServer::StartNode(const std::string& script, const std::string& name,
                             const std::string& secret) {
   const std::string socket = absl::StrCat(folder_, "/", name, ".socket");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests NotesTokens (notes_tokens.h), the transport and the JSON reader against
-// a real OAuth 2.0 server, with 16 threads. Run it with `bazel run`. If the
-// server cannot be installed, the exit status is 75.
+// Tests NotesTokens, the transport and the JSON reader against a real OAuth 2.0
+// server. Run it with `bazel run`. If the server cannot be installed, the exit
+// status is 75.
 
 #include "real_server.h"
 
@@ -63,8 +63,8 @@ class RealServerTest : public testing::Test {
         .value();
   }
 
-  // Calls the API through CallWithToken, as an SDK does. Returns the HTTP
-  // status or, if there is no token, the name of the error's code.
+  // Returns the API's HTTP status or, if there is no token, the name of the
+  // error's code.
   std::string Call(Tokens& tokens, absl::Duration timeout = kLong,
                    int retries = 6) {
     Tokens::ReadOptions options;
@@ -82,8 +82,7 @@ class RealServerTest : public testing::Test {
     return std::string(absl::StatusCodeToString(status.status().code()));
   }
 
-  // Makes `calls` calls on each of kThreads threads. Returns how often `Call`
-  // returned each result.
+  // Returns how often `Call` returned each result.
   std::map<std::string, int> Crowd(Tokens& tokens, int calls,
                                    absl::Duration timeout = kLong,
                                    int retries = 6) {
@@ -103,8 +102,8 @@ class RealServerTest : public testing::Test {
     return outcomes;
   }
 
-  // Waits for longer than the policy's minimum interval (1 s), so that an
-  // attempt to replace a rejected token is permitted.
+  // After the policy's minimum interval (1 s), an attempt to replace a rejected
+  // token is permitted.
   static void WaitForInterval() {
     const absl::Time end = absl::Now() + absl::Seconds(1.5);
     WaitUntil("the minimum interval", [&] { return absl::Now() > end; });
@@ -138,7 +137,6 @@ class Callers {
   }
 
   int failed() const { return failed_; }
-  // Waits until three more calls per thread, on average, have ended.
   void AwaitCalls() const {
     const int enough = called_ + 3 * kThreads;
     WaitUntil("calls", [&] { return called_ >= enough; });
@@ -184,7 +182,6 @@ TEST_F(RealServerTest, ServerIsKilledAndComesBack) {
   EXPECT_EQ(Crowd(*tokens, 2), (Outcomes{{"200", 32}}));
   EXPECT_EQ(server_.Count("token"), 1);
 
-  // The API must accept the token even while oidc-provider is stopped.
   server_.StopProvider();
   EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"200", 16}}));
 }
@@ -259,9 +256,8 @@ const Fault kFaults[] = {
 
 class FaultTest : public testing::TestWithParam<Fault> {};
 
-// During the fault, no token can be fetched, and the present token must serve
-// all calls. After the fault, the same Refreshable must get another token
-// without help.
+// During the fault, the present token must serve all calls. After the fault,
+// the same Refreshable must get another token without help.
 TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   RealServer server;
   refreshable::ThreadExecutor executor;
@@ -279,8 +275,7 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   options.policy.min_interval = absl::Milliseconds(100);
   options.policy.retry.initial_backoff = absl::Milliseconds(200);
   options.policy.retry.max_backoff = absl::Seconds(1);
-  // Checks that no event shows the secret or a token. Each token is a JWT,
-  // which begins with "eyJ".
+  // No event may show the secret or a token. Each token begins with "eyJ".
   options.observer =
       refreshable_testing::Observe([](const refreshable::Event& event) {
         std::ostringstream out;
@@ -296,7 +291,7 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   callers.AwaitCalls();
   EXPECT_EQ(server.Count("token"), 1);
   // A read with these options rejects the present token. The read starts an
-  // attempt if no attempt is in progress and the policy permits one.
+  // attempt when the policy permits one.
   Tokens::ReadOptions another;
   another.rejected = tokens->TryGet().value().generation();
   another.timeout = kLong;
@@ -365,7 +360,7 @@ TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
     text << file.rdbuf();
     return text.str();
   };
-  // Returns a new Refreshable, which stands for one run of the program.
+  // The Refreshable stands for one run of the program.
   const auto run = [&](std::shared_ptr<oauth2::RefreshTokens> login) {
     source.grant = oauth2::RefreshTokenGrant{std::move(login)};
     return Tokens::Create(oauth2::CreateSource<Secret>(source).value(),
@@ -384,8 +379,7 @@ TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
     last = stored();
   }
 
-  // oidc-provider forgets the login when it stops. After that, no token can be
-  // fetched without a new login.
+  // oidc-provider forgets the login when it stops.
   server_.StopProvider();
   server_.StartProvider();
   const auto forgotten = oauth2::RefreshTokens::Create(options).value();

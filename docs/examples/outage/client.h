@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Client: the common interface of the three clients of the outage example.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
@@ -23,36 +21,33 @@ struct Bearer {
   uint64_t generation = 0;
 };
 
-// What a client reports about itself.
 struct ClientState {
   std::string name;  // "fresh", "locked out", ...
   uint64_t generation = 0;
 };
 
-// Sends one request with the token of the Bearer. Returns whether the API
-// rejected the token with a 401.
+// Sends one request with the token. Returns whether the API rejected the token
+// with a 401.
 using Send = absl::FunctionRef<bool(const Bearer&)>;
 
-// Calls an API for one program, and gets the tokens for these calls.
-// Thread-safe.
+// Calls an API, and gets the tokens for the calls. Thread-safe.
 class Client {
  public:
   virtual ~Client() = default;
 
-  // Returns a token for one request, or an error that says why there is none.
-  // May block.
+  // Returns a token for one request, or the reason why there is none. May
+  // block.
   virtual absl::StatusOr<Bearer> Token() = 0;
 
-  // Makes one call: sends a request with a token. If the API rejects the token,
-  // may send the request once more with another token. Returns an error only if
-  // nothing was sent. May block.
+  // Sends a request with a token. If the API rejects the token, may repeat the
+  // request once with another token. Returns an error only if nothing was sent.
+  // May block.
   virtual absl::Status Call(Send send) = 0;
 
   virtual ClientState state() const = 0;
 };
 
-// A client whose `Call` may repeat a rejected request once. The subclass
-// decides in `OnRejected` whether to repeat the request.
+// A client whose subclass decides whether to repeat a rejected request.
 class ReplayingClient : public Client {
  public:
   absl::Status Call(Send send) final {

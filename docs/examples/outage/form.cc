@@ -21,7 +21,7 @@ std::optional<std::string> FormDecode(absl::string_view text) {
         return std::nullopt;
       }
       uint32_t byte = 0;
-      // Cannot fail, because the two characters are hexadecimal digits.
+      // Cannot fail: both characters are hexadecimal digits.
       static_cast<void>(absl::SimpleHexAtoi(text.substr(i + 1, 2), &byte));
       out.push_back(static_cast<char>(byte));
       i += 2;

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// FormDecode: decodes application/x-www-form-urlencoded, the encoding of client
-// credentials in OAuth 2.0.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
@@ -13,8 +10,9 @@
 
 namespace refreshable_examples {
 
-// Decodes a name or value of application/x-www-form-urlencoded. Returns nullopt
-// if a percent sign is not followed by two hexadecimal digits.
+// Decodes application/x-www-form-urlencoded, the encoding of client credentials
+// in OAuth 2.0. Returns nullopt if a percent sign is not followed by two
+// hexadecimal digits.
 std::optional<std::string> FormDecode(absl::string_view text);
 
 }  // namespace refreshable_examples

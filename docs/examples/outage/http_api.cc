@@ -12,8 +12,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Returns why the API has rejected the token. Requires: `body` is the body of a
-// 401 answer.
+// Returns why the API has answered 401 with this body.
 ApiResult Rejection(const std::string& body) {
   const auto answer = nlohmann::json::parse(body, /*cb=*/nullptr,
                                             /*allow_exceptions=*/false);

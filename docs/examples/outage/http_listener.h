@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// HttpListener: an HTTP server on loopback.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
@@ -15,11 +13,10 @@
 namespace refreshable_examples {
 
 // An HTTP server on 127.0.0.1. Add routes to `http()`, then call `Start` once.
-// The destructor stops the server, and waits until every connection is closed.
+// The destructor waits until every connection is closed.
 class HttpListener {
  public:
-  // The server will have `threads` threads. Each open connection needs one of
-  // these threads.
+  // Each open connection needs one of the `threads`.
   explicit HttpListener(int threads);
   ~HttpListener();
 
@@ -28,12 +25,12 @@ class HttpListener {
 
   httplib::Server& http() { return http_; }
 
-  // Listens on `port`, or on a free port if `port` is 0. Waits until the server
-  // answers requests, and then returns OK. Returns UNAVAILABLE if the server
-  // cannot listen or does not answer.
+  // Listens on `port`, or on a free port if `port` is 0, and waits until the
+  // server answers. Returns UNAVAILABLE if the server cannot listen or does not
+  // answer.
   absl::Status Start(int port);
 
-  // Returns "http://127.0.0.1:8080", for example. Requires: `Start` has
+  // The origin has the form "http://127.0.0.1:8080". Requires: `Start` has
   // returned OK.
   const std::string& origin() const { return origin_; }
 
@@ -43,8 +40,7 @@ class HttpListener {
   std::thread thread_;
 };
 
-// Copies `answer` into `response`, and adds the headers Content-Type and
-// Cache-Control.
+// Also adds the headers Content-Type and Cache-Control.
 void SendAnswer(const Answer& answer, httplib::Response& response);
 
 }  // namespace refreshable_examples

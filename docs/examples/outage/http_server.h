@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// HttpServer: an OAuthServer on loopback.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
@@ -14,13 +12,13 @@
 
 namespace refreshable_examples {
 
-// An HTTP server on a free port of 127.0.0.1. It passes POST /token and GET
-// /api to an OAuthServer. The destructor ends hanging requests, and waits until
-// every connection is closed.
+// Passes POST /token and GET /api on a free port of 127.0.0.1 to an
+// OAuthServer. The destructor ends hanging requests, and waits until every
+// connection is closed.
 class HttpServer {
  public:
-  // Starts an HTTP server with `threads` threads, or returns UNAVAILABLE. Each
-  // open connection needs one of the threads. `server` must outlive the result.
+  // Returns UNAVAILABLE if the server cannot start. Each open connection needs
+  // one of the `threads`. `server` must outlive the result.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(OAuthServer* server,
                                                            int threads);
   ~HttpServer();

@@ -38,8 +38,9 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // FAILED_PRECONDITION is classified as permanent. A retry would not help,
-      // because the usual cause is a certificate that is not trusted.
+      // The usual cause is a certificate that is not trusted.
+      // FAILED_PRECONDITION is classified as permanent, because a retry would
+      // not help.
       return NotSent(
           absl::FailedPreconditionError("no trusted TLS connection"));
     default:
@@ -73,9 +74,8 @@ absl::StatusOr<HttpAnswer> SendWithHttplib(
     sent.headers.emplace(name, value.reveal());
   }
   sent.body = std::string(request.body.reveal());
-  // `content_receiver` ends the request if the body is too long, or if a part
-  // of the body arrives after `deadline`. The read timeout does not limit the
-  // whole body, because it applies to each read from the socket separately.
+  // The read timeout applies to each read from the socket separately. So
+  // `content_receiver` limits the time and the length of the whole body.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   HttpAnswer answer;
   std::string body;

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// SendWithHttplib: sends the requests of the library's OAuth 2.0 part with
-// cpp-httplib. Meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
@@ -13,13 +10,14 @@
 
 namespace refreshable_examples {
 
-// Sends one request over a new connection and waits for the answer. Meant to be
-// passed to `refreshable::oauth2::BlockingTransport`. Thread-safe.
+// Sends one request over a new connection of cpp-httplib, and waits for the
+// answer. Meant to be copied, and to be passed to
+// `refreshable::oauth2::BlockingTransport`. Thread-safe.
 //
 // `options.timeout`, cut to 5 minutes, limits each step: connecting, each
 // write, each read. The time of all steps together is checked only when a part
-// of the body arrives. So the call may last longer than the timeout, for
-// example if a server sends the headers slowly. `options.cancelled` is ignored.
+// of the body arrives. So the call may last longer than the timeout.
+// `options.cancelled` is ignored.
 //
 // The program should ignore SIGPIPE, because cpp-httplib may write to a closed
 // connection.

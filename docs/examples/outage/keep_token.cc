@@ -46,9 +46,8 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// Prints each event that happens after `Start`, in the words of `Describe`. An
-// earlier failure is not printed here: `KeepToken` returns it, and the caller
-// of `KeepToken` prints it.
+// Prints each event that happens after `Start`. The caller of `KeepToken`
+// prints an earlier failure.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -66,15 +65,13 @@ std::string Show(absl::Duration d) {
   return absl::FormatDuration(absl::Trunc(d, absl::Milliseconds(1)));
 }
 
-// Fetches the first token with a single attempt, so that a failure is reported
-// at once.
+// Makes a single attempt, so that a failure is reported at once.
 absl::Status FirstToken(StringToken& token, const std::string& origin) {
   StringToken::ReadOptions once;
   once.max_retries = 0;
   const auto lease = token.Get(once);
   if (lease.ok()) return absl::OkStatus();
-  // Reports the cause alone, without the time of the next attempt, because the
-  // program ends now.
+  // The program ends now, so the time of the next attempt is left out.
   const auto error = refreshable::GetRefreshError(lease.status());
   const bool denied = absl::IsUnauthenticated(lease.status());
   return absl::Status(
@@ -155,7 +152,7 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string secret(kLongestSecret, '\0');
-  // `read` does not throw if the path is a folder. An istreambuf_iterator may
+  // An istreambuf_iterator may throw if the path is a folder. `read` does not
   // throw.
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (!file.eof()) {

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// KeepToken: keeps a token of a real OAuth 2.0 server valid, and prints
-// what happens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_KEEP_TOKEN_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_KEEP_TOKEN_H_
@@ -22,8 +19,7 @@ namespace refreshable_examples {
 
 struct KeepTokenOptions {
   OAuthOptions oauth;
-  // An API to call about once a second with the token. If unset, no API is
-  // called.
+  // An API to call about once a second with the token.
   std::optional<Url> api_url;
 };
 
@@ -31,22 +27,21 @@ struct KeepTokenOptions {
 // request fails or the API cannot be reached, returns an error whose message is
 // one line.
 //
-// After that, keeps the token valid until `stop()` returns true. The policy is
-// the library's default, with `refresh_ahead` switched on. Prints each failed
-// call of the API, each event that `Describe` describes and, from time to time,
-// the current state. Calls `stop` about ten times per second, and writes about
-// one row per second to `csv`, but does neither during a call of the API.
-// Returns UNAVAILABLE at the end if `csv` could not be written.
+// After that, keeps the token valid until `stop()` returns true, even if nobody
+// reads it. Prints each failed call of the API, each event that `Describe`
+// describes and, from time to time, the current state. Between calls of the
+// API, calls `stop` about ten times per second, and writes about one row per
+// second to `csv`. Returns UNAVAILABLE at the end if `csv` could not be
+// written.
 absl::Status KeepToken(const KeepTokenOptions& options, CsvFile& csv,
                        const std::function<bool()>& stop);
 
-// Returns the event in words. Returns an empty string if the event says that
-// the token has become fresh.
+// Returns an empty string if the event says that the token has become fresh.
 std::string Describe(const refreshable::Event& event);
 
 // Reads a secret from a file, without the line breaks at its end. Returns
-// INVALID_ARGUMENT if the file cannot be read, if it has 64 KiB or more, or if
-// the secret is empty. The message names the file.
+// INVALID_ARGUMENT if the file cannot be read, has 64 KiB or more, or holds no
+// secret. The message names the file.
 absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples

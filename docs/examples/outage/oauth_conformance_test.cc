@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests OAuthSource over loopback with the conformance suite for token sources.
 
 #include <memory>
 #include <optional>

@@ -37,15 +37,13 @@ Answer RejectToken(absl::string_view description) {
   return answer;
 }
 
-// What a token says about itself.
 struct Contents {
   int64_t number;
   absl::Time expires_at;
 };
 
-// Reads `token`. Returns nullopt if it is not a token. A token consists of the
-// client's name, a number and the expiry in microseconds since 1970, separated
-// by dashes.
+// Returns nullopt if `token` is not a token. A token is the client's name, a
+// number and the expiry in microseconds since 1970, separated by dashes.
 std::optional<Contents> ReadToken(absl::string_view token) {
   const std::vector<absl::string_view> parts = absl::StrSplit(token, '-');
   int64_t number = 0;
@@ -94,8 +92,7 @@ Answer OAuthServer::Token(absl::string_view authorization,
     return Error(503, "temporarily_unavailable", "The endpoint hung");
   }
   if (phase_ == Phase::kBadGateway) {
-    // A 502 comes from a proxy in front of the endpoint, so its body is not
-    // JSON.
+    // A proxy in front of the endpoint answers 502, so the body is not JSON.
     Answer answer;
     answer.status = 502;
     answer.body = "<html><body><h1>502 Bad Gateway</h1></body></html>";
@@ -133,8 +130,8 @@ Answer OAuthServer::Issue(absl::string_view client) {
 
 Answer OAuthServer::Api(absl::string_view authorization) {
   if (!absl::ConsumePrefix(&authorization, "Bearer ")) {
-    // RFC 6750, section 3.1: if no token was sent, the WWW-Authenticate header
-    // should not have an error code.
+    // RFC 6750, section 3.1: without a token, WWW-Authenticate should not have
+    // an error code.
     Answer answer = Error(401, "invalid_request", "No access token was sent");
     answer.www_authenticate = "Bearer";
     return answer;

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// OAuthServer: a token endpoint that can be made to fail, and an API that
-// accepts its tokens. Both work without a network.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
@@ -33,22 +30,22 @@ struct Answer {
 constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
-// The logic of the token endpoint and of the API. It chooses the answers in
+// A token endpoint and an API, without a network. It chooses the answers in
 // each phase of the script (script.h), and counts the requests for tokens.
 // Thread-safe.
 //
-// A token contains its number and its expiry, so that an OAuthServer in another
-// process can check it. But the other server does not know which tokens this
-// server has revoked. Tokens are not signed.
+// An OAuthServer in another process can check a token, because the token
+// contains its number and expiry. But the other server does not know which
+// tokens this server has revoked. Tokens are not signed.
 class OAuthServer {
  public:
-  // `clients` maps the names of the clients to their secrets. Tokens live for
-  // `token_life`. The clock must outlive the server.
+  // `clients` maps the names of the clients to their secrets. The clock must
+  // outlive the server.
   OAuthServer(std::map<std::string, std::string> clients,
               absl::Duration token_life, const refreshable::Clock* clock);
 
-  // From now on, the token endpoint behaves as `phase` says. kRevoking revokes
-  // all tokens that were issued before this phase or are issued during it.
+  // kRevoking revokes all tokens that were issued before this phase or are
+  // issued during it.
   void SetPhase(Phase phase);
 
   void Revoke(absl::string_view token);
@@ -57,18 +54,17 @@ class OAuthServer {
   void Shutdown();
 
   // Answers a request to the token endpoint (RFC 6749, section 4.4), given the
-  // Authorization header and the body's `grant_type`. During the phase
-  // kHanging, blocks until the phase changes or `Shutdown` is called, and then
-  // answers 503.
+  // Authorization header and the body's `grant_type`. A request in the phase
+  // kHanging blocks until the phase changes or `Shutdown` is called, and gets
+  // 503.
   Answer Token(absl::string_view authorization, absl::string_view grant_type);
 
-  // Answers a request to the API, given the Authorization header: 200, or 401
-  // with the reason.
+  // Returns 200, or 401 with the reason.
   Answer Api(absl::string_view authorization);
 
   // Return the number of requests to the token endpoint with the name and
-  // secret of `client`. `outage_requests` counts only requests during the
-  // outage. Every request is counted, regardless of its answer.
+  // secret of `client`, whatever the answers were. `outage_requests` counts
+  // only requests during the outage.
   int64_t token_requests(absl::string_view client) const;
   int64_t outage_requests(absl::string_view client) const;
 
@@ -81,8 +77,8 @@ class OAuthServer {
     int64_t outage = 0;
   };
 
-  // Returns the name of the client whose name and secret are in the header
-  // `authorization`. Returns an empty string if there is no such client.
+  // Returns the name of the client that `authorization` authenticates. Returns
+  // an empty string if there is no such client.
   std::string Authenticate(absl::string_view authorization) const;
   Answer Issue(absl::string_view client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Answering() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -98,8 +94,8 @@ class OAuthServer {
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
   int hanging_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t last_token_ ABSL_GUARDED_BY(mu_) = 0;
-  // The tokens with numbers up to `last_revoked_` are revoked, and so are the
-  // tokens in `revoked_`.
+  // The tokens with numbers up to `last_revoked_` and those in `revoked_` are
+  // revoked.
   int64_t last_revoked_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_set<std::string> revoked_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Counts, std::less<>> counts_ ABSL_GUARDED_BY(mu_);

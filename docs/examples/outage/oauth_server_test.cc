@@ -24,7 +24,6 @@ class OAuthServerTest : public testing::Test {
                         absl::Base64Escape(absl::StrCat(name, ":", secret)));
   }
 
-  // Requests a token and, if there is one, keeps it.
   Answer Ask() {
     const Answer answer = server_.Token(Basic("me", "s3cret"), kGrant);
     if (answer.status == 200) {
@@ -33,7 +32,7 @@ class OAuthServerTest : public testing::Test {
     return answer;
   }
 
-  // Calls the API with the n-th token that `Ask` kept, counted from 1.
+  // `n` counts the tokens that `Ask` kept, from 1.
   Answer Call(int n) {
     return server_.Api(absl::StrCat("Bearer ", tokens_[n - 1]));
   }

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// RequestToken and OAuthSource: get tokens by the client credentials grant (RFC
-// 6749, section 4.4), with the library's OAuth 2.0 part. Meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
@@ -26,20 +23,20 @@ struct OAuthOptions {
   std::string scope;  // If empty, the server chooses the scope.
 };
 
-// Reads the answer of a token endpoint. Returns the token, or an error that
-// says why there is none.
+// Returns the token, or the reason why there is none.
 absl::StatusOr<refreshable::Credential<std::string>> ReadTokenAnswer(
     const refreshable::oauth2::HttpAnswer& answer);
 
-// Requests one token, and authenticates the client with HTTP Basic. Returns the
-// token, or an error that says why there is none. The error's message contains
-// only two parts of the server's answer: the HTTP status, and what looks like
-// an error code (RFC 6749, section 5.2). `timeout` limits each step of the
-// request (see SendWithHttplib in http_transport.h).
+// Requests one token by the client credentials grant (RFC 6749, section 4.4),
+// with HTTP Basic authentication. An error's message contains only two parts of
+// the server's answer: the HTTP status, and what looks like an error code.
+// `timeout` limits each step of the request (see SendWithHttplib). Meant to be
+// copied.
 absl::StatusOr<refreshable::Credential<std::string>> RequestToken(
     const OAuthOptions& options, absl::Duration timeout);
 
-// Returns a source that calls RequestToken with the timeout of the attempt.
+// The source calls RequestToken with the timeout of the attempt. Meant to be
+// copied.
 std::shared_ptr<refreshable::TokenSource<std::string>> OAuthSource(
     OAuthOptions options);
 

@@ -7,8 +7,8 @@
 // To write an SDK, start from copies of `client.h`, `http_transport.*`,
 // `oauth_source.*`, `refreshable_client.h` and `url.*`.
 //
-// With --token_url, the program does something else: it asks a real OAuth 2.0
-// server for a token, and keeps the token valid.
+// With --token_url, the program instead keeps a token of a real OAuth 2.0
+// server valid.
 
 #include <csignal>
 #include <cstdio>
@@ -47,9 +47,8 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Returns a path under which this program finds the file `path`, the value of a
-// flag. If `bazel run` started this program, a relative `path` counts from the
-// folder in which `bazel run` was called.
+// If `bazel run` started this program, a relative `path` counts from the folder
+// in which `bazel run` was called.
 std::string FromWorkingDirectory(const std::string& path) {
   const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
   if (folder == nullptr || absl::StartsWith(path, "/")) return path;
@@ -127,7 +126,7 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  // Without this line, a write to a closed connection would end the program.
+  // A write to a closed connection must not end the program.
   std::signal(SIGPIPE, SIG_IGN);
   absl::SetProgramUsageMessage(
       "breaks a token endpoint on loopback and shows how three clients live "

@@ -46,9 +46,8 @@ constexpr char kHammer[] = "hammer";
 constexpr char kLockout[] = "lockout";
 
 // Each open connection needs a thread of the server. Each thread of a client
-// keeps one connection to the API open, and each token request opens another
-// connection. A token request that hangs needs its thread until the hanging
-// ends, even if the client has stopped waiting.
+// keeps one connection to the API open. A token request that hangs needs
+// another thread, even if the client has stopped waiting.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 
@@ -110,8 +109,8 @@ Sample TakeSample(absl::Duration at, Phase phase, const OAuthServer& server,
   return sample;
 }
 
-// Starts the clients' threads and runs the script: sets the phases, writes
-// samples to `csv`, and prints a line each second. Returns a Span for each act.
+// Runs the script, writes samples to `csv`, and prints a line each second.
+// Returns a Span for each act.
 std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
                        std::vector<Contestant>& contestants,
                        const Workload::Options& work, CsvFile& csv) {

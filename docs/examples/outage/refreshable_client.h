@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// RefreshableClient: the client of the outage example that uses this library.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_

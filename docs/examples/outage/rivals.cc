@@ -69,8 +69,7 @@ absl::StatusOr<Bearer> Lockout::Token() {
 
 bool Lockout::OnRejected(const Bearer& rejected) {
   absl::MutexLock lock(&mu_);
-  // If the generations differ, another thread has already replaced the rejected
-  // token.
+  // Another thread has already replaced the rejected token.
   if (rejected.generation != held_.generation) return true;
   rejected_ = true;
   return Refresh().ok();

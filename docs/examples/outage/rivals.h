@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hammer and Lockout: two typical hand-written clients.
+// Two typical hand-written clients.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
@@ -24,8 +24,8 @@ namespace refreshable_examples {
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// A client without backoff. It requests a token for each call until it has a
-// token, and another token after each 401.
+// Has no backoff. Requests a token for each call until it has one, and another
+// token after each 401.
 class Hammer final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -44,11 +44,11 @@ class Hammer final : public ReplayingClient {
   Bearer held_ ABSL_GUARDED_BY(mu_);
 };
 
-// A client that requests a token if it has no token, or if its token has
-// expired or was rejected. Only one thread at a time requests a token. After n
-// consecutive failures (n > 0), the next request starts at least 2^n times
-// `unit` after the start of the last request. After `max_failures` consecutive
-// failures the client never requests a token again.
+// Requests a token if it has none, or if its token has expired or was rejected.
+// Only one thread at a time requests a token. After n consecutive failures (n >
+// 0), the next request starts at least 2^n times `unit` after the start of the
+// last request. After `max_failures` consecutive failures the client gives up
+// for ever.
 class Lockout final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -67,11 +67,10 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  // Guards only `state_`, so that `state()` does not have to wait for `mu_`,
-  // which is held during a request. `mu_` is acquired before `state_mu_`.
+  // Guards only `state_`, so that `state()` does not wait for a request. `mu_`
+  // is acquired before `state_mu_`.
   mutable absl::Mutex state_mu_;
-  // Held during the request to the endpoint, as in typical hand-written
-  // clients.
+  // Held during the request, as in typical hand-written clients.
   absl::Mutex mu_;
   Bearer held_ ABSL_GUARDED_BY(mu_);
   bool rejected_ ABSL_GUARDED_BY(mu_) = false;

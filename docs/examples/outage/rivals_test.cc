@@ -17,8 +17,7 @@ using refreshable::Expiry;
 
 class RivalsTest : public testing::Test {
  protected:
-  // Returns a Mint that counts its calls in `minted_`, and fails while `down_`
-  // is true. Its tokens live for 80 s.
+  // The Mint counts its calls in `minted_`, and fails while `down_` is true.
   Mint CountingMint() {
     return [this]() -> absl::StatusOr<Credential<std::string>> {
       ++minted_;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Url: an http or https URL, split into the parts that an HTTP client needs.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
@@ -17,9 +15,9 @@ struct Url {
   std::string target;  // "/token?tenant=1"; begins with "/".
 };
 
-// Splits the URL `text`, and drops its fragment. Returns INVALID_ARGUMENT, with
-// the reason, if `text` is not an http or https URL or contains a user name. If
-// this program was built without TLS, an https URL is refused too.
+// Splits an http or https URL, and drops its fragment. Returns
+// INVALID_ARGUMENT, with the reason, for any other URL and for a URL with a
+// user name. A program built without TLS refuses https too.
 absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
 }  // namespace refreshable_examples

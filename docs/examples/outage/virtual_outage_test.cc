@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Runs the whole script of the outage for the Refreshable client, in virtual
-// time and without the network.
 
 #include <memory>
 #include <string>
@@ -33,8 +30,8 @@ using refreshable::FetchDone;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// A source that calls the server without a network. While `hanging` is true,
-// each call of `Fetch` is counted in `hung` and never answered.
+// Calls the server without a network. While `hanging` is true, each call of
+// `Fetch` is counted in `hung` and never answered.
 class DirectSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit DirectSource(OAuthServer* server) : server_(server) {}
@@ -111,8 +108,8 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_EQ(failed_before, 0);
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
-  // In the phase kRevoking the client gets tokens that the API rejects. These
-  // tokens stay in service, so the client still sends requests with them.
+  // The API rejects the tokens of the phase kRevoking. These tokens stay in
+  // service, so the client still sends requests with them.
   EXPECT_GE(tally.revoked, 1);
   EXPECT_EQ(tally.expired_in_transit, 0);
   EXPECT_TRUE((*token)->TryGet().ok());

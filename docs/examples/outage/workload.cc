@@ -72,7 +72,7 @@ Workload::Workload(Options options, Client* client,
   for (int i = 0; i < options.threads; ++i) {
     threads_.emplace_back([this, options, client, clock, scoreboard, i] {
       const Api api = options.make_api();
-      // Spreads the calls of threads that all start at the same time.
+      // The calls of the threads are spread over the interval.
       BootTime next =
           clock->Now().boot + options.interval * i / options.threads;
       while (!stop_.WaitForNotificationWithTimeout(

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Workload: threads that call an API again and again, and the results of their
-// calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
@@ -23,7 +20,6 @@
 
 namespace refreshable_examples {
 
-// The outcome of one request to the API.
 enum class ApiResult {
   kOk,
   kExpired,      // 401: the token had expired when it reached the API.
@@ -36,8 +32,7 @@ enum class ApiResult {
 // Sends one request with `token`. Each thread uses an Api of its own.
 using Api = std::function<ApiResult(const std::string& token)>;
 
-// The results of the calls. A call sends a request and, after a 401, possibly a
-// second request.
+// A call sends a request and, after a 401, possibly a second request.
 struct Tally {
   int64_t calls = 0;
   int64_t failed = 0;  // Calls that did not end with kOk.
@@ -46,20 +41,18 @@ struct Tally {
   // Requests sent with a token that expired on the way to the API.
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
-  // The time from the recovery of the endpoint (`Scoreboard::SetRecovered`) to
-  // the end of the first later call that ended with kOk. Unset if there is no
-  // such call.
+  // The time from the recovery of the endpoint to the end of the first later
+  // call that ended with kOk. Unset if there is no such call.
   std::optional<absl::Duration> healed_after;
 };
 
-// The sum of the results of all threads of one client. Thread-safe.
+// The results of all threads of one client. Thread-safe.
 class Scoreboard {
  public:
   // Adds a call that ended at `end`, with kOk if `good` is true.
   void AddCall(bool good, const refreshable::Instant& end);
   void AddExpiredSent();
-  // Adds a 401. `was_expired` says whether the token had expired when it was
-  // sent.
+  // `was_expired` says whether the token had expired when it was sent.
   void AddRejection(ApiResult result, bool was_expired);
   // Records that the endpoint works again from `now` on.
   void SetRecovered(const refreshable::Instant& now);
@@ -71,15 +64,13 @@ class Scoreboard {
   std::optional<refreshable::BootTime> recovered_at_ ABSL_GUARDED_BY(mu_);
 };
 
-// Makes one call through `client`, and adds the result to `scoreboard`. The
-// client chooses the token, and may repeat a rejected request. `clock` tells
-// whether the token of a request has expired.
+// Makes one call through `client`, and adds the result to `scoreboard`. `clock`
+// tells whether the token of a request has expired.
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 
-// Threads that make calls. Each thread makes a call every `interval`. If a call
-// takes longer, the next call follows at once. The destructor waits for the
-// calls in progress, and ends the threads.
+// Each thread makes a call every `interval`. If a call takes longer, the next
+// call follows at once. The destructor waits for the calls in progress.
 class Workload {
  public:
   struct Options {

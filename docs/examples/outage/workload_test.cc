@@ -33,7 +33,7 @@ class FakeClient final : public ReplayingClient {
 
 class MakeCallTest : public testing::Test {
  protected:
-  // Makes one call whose requests get `answers` in turn. Returns the number of
+  // The requests of the call get `answers` in turn. Returns the number of
   // requests.
   size_t Call(const std::vector<ApiResult>& answers) {
     size_t sent = 0;

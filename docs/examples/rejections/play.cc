@@ -62,8 +62,8 @@ class Program {
   }
 
  private:
-  // Calls `server` with a token, and then `done` with the final result for the
-  // caller: an HTTP status, or 0 if nothing was sent.
+  // Calls `server` with a token. Then calls `done` with the final HTTP status,
+  // or with 0 if nothing was sent.
   template <typename Server, typename Done>
   void Call(Server server, Done done) {
     if (on_rejection_ != OnRejection::kRejectingRead) {
@@ -74,8 +74,7 @@ class Program {
       return;
     }
     // All callers share this thread. CallWithToken blocks the thread until the
-    // endpoint has answered. So it may be called only if the endpoint answers
-    // at once.
+    // endpoint has answered, so the endpoint must answer at once.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},
@@ -93,8 +92,7 @@ class Program {
         [done](absl::StatusOr<int> status) { done(status.value_or(0)); });
   }
 
-  // Continues `Call` after the read, if `on_rejection_` is kWithdraw or
-  // kNothing.
+  // Continues `Call` after the read, except for kRejectingRead.
   template <typename Server, typename Done>
   void OnLease(Server server, Done done, absl::StatusOr<Lease<Token>> lease) {
     const int first = lease.ok() ? server(lease->token()) : 0;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Simulates, in virtual time, a program whose servers reject some of its calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
@@ -16,17 +14,15 @@ namespace refreshable_examples {
 enum class OnRejection {
   // Repeats the call with a later token, if it can get one (CallWithToken).
   kRejectingRead,
-  // Withdraws the token, and repeats the call with another token if it can get
-  // one.
+  // Withdraws the token, and repeats the call with another one if it can.
   kWithdraw,
   // Returns the 401. A token is replaced only because of its age.
   kNothing,
 };
 
 // A program to simulate, and its servers. Each caller of the program calls a
-// good server once a second. Each moment, such as `revoked_at`, is the time
-// since the start of the program, measured in BootTime. The servers use
-// BootTime too.
+// good server once a second. All moments are in BootTime, counted from the
+// start of the program.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -42,16 +38,15 @@ struct Play {
   // The servers reject a token that is younger than this. Has no effect if
   // `mistake_at` or `rotated_at` is set.
   absl::Duration accepted_after;
-  // At each of these two moments, all tokens issued so far are revoked.
+  // At each of these moments, all tokens issued so far are revoked.
   std::optional<absl::Duration> revoked_at;
   std::optional<absl::Duration> revoked_again_at;
   // If set, the source has one token that never changes. The good servers
-  // reject one call by mistake: the first call at or after this moment.
+  // reject one call by mistake: the first at or after this moment.
   std::optional<absl::Duration> mistake_at;
 
   // ---- The token endpoint ----
 
-  // How long the endpoint takes to answer.
   absl::Duration answers_after;
   // If true, a token counts as issued when the endpoint is asked for it; if
   // false, when the endpoint answers.
@@ -67,21 +62,21 @@ struct Play {
 
   // ---- The program's own clocks ----
 
-  // At this moment the program's wall clock is set forward by `wall_step` (back
-  // if negative), and the program's computer is suspended for `suspended`.
+  // At this moment the wall clock is set forward by `wall_step` (back if
+  // negative), and the computer is suspended for `suspended`.
   std::optional<absl::Duration> disturbed_at;
   absl::Duration wall_step;
   absl::Duration suspended;
 };
 
 struct Outcome {
-  // Calls to the good servers. A call that is repeated counts once.
+  // Calls to the good servers. A repeated call counts once.
   int64_t good_calls = 0;
   // Calls to the good servers that ended without a 200.
   int64_t failed = 0;
-  // An *issue* is an answer of the endpoint with a token. If the attempt was
-  // told of a rejected or withdrawn token, its answer is not an issue. The
-  // failed calls from each issue to the next issue are counted separately.
+  // An *issue* is an answer of the endpoint with a token. The answer to an
+  // attempt that was told of a rejected or withdrawn token is not an issue. The
+  // failed calls from each issue to the next are counted separately.
   // `failed_after_first` is the count for the first issue. `failed_after_later`
   // is the largest of the other counts.
   int64_t failed_after_first = 0;
@@ -93,21 +88,18 @@ struct Outcome {
   double minted_per_hour = 0;
   // How long calls to good servers still failed after a *change*: a revocation,
   // `rotated_at` or `down_until`. Each failed call gives a time: from the last
-  // change before the call to the caller's next call, one second later.
-  // `healed_after` is the longest of these times; zero if there are none. Two
-  // kinds of failed calls do not count: calls before `revoked_at`, and calls
-  // that start while the endpoint has no good token to give.
+  // change before the call to the caller's next call. `healed_after` is the
+  // longest of these times. Calls before `revoked_at` do not count. Calls that
+  // start while the endpoint has no good token do not count either.
   absl::Duration healed_after;
 };
 
-// Simulates `play` on one thread. The calls of the callers are spread over each
-// second.
+// Simulates `play` on one thread. The calls are spread over each second.
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
-// Simulates `play` for this library, with a thread for each caller and, if
-// there is a bad server, a thread that calls it. The callers call at the same
-// moment. The counts in the outcome may depend on the order in which the
-// threads run. Ignores `disturbed_at`.
+// Simulates `play` for this library, with a thread for each caller and one for
+// a bad server. The callers call at the same moment. The counts in the outcome
+// may depend on the order in which the threads run. Ignores `disturbed_at`.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

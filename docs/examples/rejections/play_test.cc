@@ -68,14 +68,14 @@ TEST(RejectionsTest, A9EverythingRevokedHealsAtOnce) {
   play.revoked_at = absl::Minutes(20);
   play.revoked_again_at = absl::Minutes(70);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
-  // With a bad server, rejections have already started several attempts in a
-  // row when the tokens are revoked.
+  // The bad server has already made rejections start attempts when the tokens
+  // are revoked.
   play.bad_period = absl::Seconds(10);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
 }
 
-// A refresh of the stale token runs from 5:02 to 5:06. At 5:03 all tokens are
-// revoked, and the refresh may bring a token that was issued before 5:03.
+// A refresh of the stale token runs from 5:02 to 5:06. It may bring a token
+// that was revoked at 5:03.
 TEST(RejectionsTest, A8RevokedWhileARefreshRuns) {
   for (const bool issued_when_asked : {false, true}) {
     Play play;
@@ -116,8 +116,7 @@ TEST(RejectionsTest, A13ClocksThatJump) {
   }
 }
 
-// Tokens become stale after about a minute. In the play `revoked`, the refresh
-// runs from 1:02 to 1:06, and all tokens are revoked at 1:03.
+// In the play `revoked`, a refresh runs from 1:02 to 1:06.
 TEST(RejectionsTest, A8ThreadsThatRace) {
   for (const int threads : {1, 8}) {
     Play play;

@@ -28,8 +28,6 @@ struct Row {
   Play play;
 };
 
-// Returns the rows of the table. Each row has one caller. A row that sets no
-// length lasts two hours.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -107,7 +105,7 @@ std::vector<Row> RowsOfABrokenEndpoint() {
 
 int broken = 0;
 
-// Prints and counts the promises of this library that `ours` breaks.
+// Prints and counts the promises that `ours` breaks.
 void Check(const Play& play, const Outcome& ours, bool lockstep) {
   for (const std::string& sentence : Broken(play, ours, lockstep)) {
     ++broken;
@@ -135,9 +133,8 @@ void Print(const char* client, const Outcome& outcome) {
                outcome.asked_per_hour, Healed(outcome));
 }
 
-// Simulates each row for this library, with two values of the longest wait
-// (`max_rejection_backoff`), and for the two other ways to handle a 401. Prints
-// the results.
+// Prints the results for this library, with two values of the longest wait, and
+// for the two other ways to handle a 401.
 void Compare(const std::vector<Row>& rows) {
   absl::PrintF("%-27s %-15s %10s %10s  %10s\n", "", "  calls failed",
                "tokens/h", "fetches/h", "to heal");
@@ -177,9 +174,9 @@ void EveryPeriod() {
   }
 }
 
-// Prints how many calls fail if servers reject each token for d seconds after
-// its issue. `Check` permits calls to fail for 3 * d seconds after the first
-// issue, and for d + 1 seconds after each later issue.
+// Servers reject each token for d seconds after its issue. Calls may fail for
+// three times d seconds after the first issue, and for d + 1 seconds after each
+// later issue.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -216,9 +213,8 @@ void EveryDelay() {
   absl::PrintF("  (and every tenth of a second between, for one caller)\n");
 }
 
-// Without a revocation, a refresh of the stale token would run from 5:02 to
-// 5:06. Each simulation revokes all tokens at a different moment before, during
-// or after that time.
+// A refresh of the stale token would run from 5:02 to 5:06. Each simulation
+// revokes all tokens at a different moment around that time.
 void EveryMomentOfARefresh() {
   absl::PrintF(
       "\nAll tokens are revoked 1 s before a refresh of 4 s starts, half a "
@@ -247,9 +243,7 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// Simulates each row of RowsOfABrokenEndpoint that has a revocation, with each
-// value in kLongestWaits. Each simulation is repeated with 61 different ends of
-// the outage. Prints the longest time to heal.
+// Prints the longest time to heal after 61 different ends of the outage.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -273,8 +267,7 @@ void EveryEndOfAnOutage() {
   }
 }
 
-// Simulates each row with three kinds of jumps of the program's clocks. Each
-// kind is simulated twenty times, with the jump at different moments.
+// Simulates each row with three kinds of clock jumps at twenty moments.
 void BothClocks() {
   absl::PrintF(
       "\nThe most calls failed (and tokens/h) if, at some moment of the row,\n"
@@ -290,8 +283,7 @@ void BothClocks() {
       if (kind == 1) play.wall_step = absl::Hours(-2);
       if (kind == 2) play.suspended = absl::Minutes(10);
       for (int moment = 1; moment <= 20; ++moment) {
-        // If `revoked_at` is set, the last of the twenty moments is 20 s after
-        // `revoked_at`.
+        // If `revoked_at` is set, the last moment is 20 s later.
         play.disturbed_at =
             moment == 20 && play.revoked_at.has_value()
                 ? *play.revoked_at + absl::Seconds(20)
@@ -306,8 +298,7 @@ void BothClocks() {
   }
 }
 
-// Returns the rows for callers that are threads. In these rows, tokens live for
-// ten minutes and become stale after about five minutes.
+// In these rows, tokens become stale after about five minutes.
 std::vector<Row> RowsForThreads() {
   Play base;
   base.length = absl::Minutes(8);
@@ -380,8 +371,8 @@ void WithThreads() {
 
 int main() {
   using namespace refreshable_examples;  // NOLINT
-  // Turns off the deadlock detection of absl::Mutex, which would take a third
-  // of the time in a build without NDEBUG.
+  // The deadlock detection would take a third of the time in a build without
+  // NDEBUG.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Compare(Rows());
   Compare(RowsOfABrokenEndpoint());

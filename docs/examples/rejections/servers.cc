@@ -98,8 +98,7 @@ int Servers::Serve(Token issued) {
     absl::MutexLock lock(&mutex_);
     return std::exchange(mistaken_, true) ? 200 : 401;
   }
-  // If `rotated_at` is set, tokens come from a file. The servers accept such a
-  // token at any age.
+  // The servers accept a token from a file at any age.
   if (play_.rotated_at.has_value()) return 200;
   return now - issued < play_.accepted_after || now - issued >= play_.token_life
              ? 401
@@ -115,8 +114,8 @@ void Servers::OnGoodCall(absl::Duration start, int status) {
   int64_t& most =
       issues_ <= 1 ? outcome_.failed_after_first : outcome_.failed_after_later;
   most = std::max(most, failed_since_);
-  // `healed_after` does not count a call that began while the endpoint was down
-  // or before `rotated_at`, because there was no good token to get.
+  // There was no good token to get while the endpoint was down or before
+  // `rotated_at`.
   if (Down(start) || start < play_.rotated_at.value_or(start)) return;
   absl::Duration since = -absl::InfiniteDuration();
   for (const auto& moment :

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// The servers of a simulated program (`Play`), and a record of call results.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
@@ -20,11 +18,11 @@
 
 namespace refreshable_examples {
 
-// A token is just the time of its issue, counted from the start of the play.
+// The time of the token's issue, counted from the start of the play.
 using Token = absl::Duration;
 
-// The token endpoint, the servers that are called with a token, and the record
-// of the results. Thread-safe.
+// The servers of a `Play`: the token endpoint, the servers that are called with
+// a token, and the record of the results. Thread-safe.
 class Servers {
  public:
   // `executor` runs the Refreshable, provides the time, and must outlive this
@@ -34,23 +32,20 @@ class Servers {
   Servers(const Servers&) = delete;
   Servers& operator=(const Servers&) = delete;
 
-  // Returns a Refreshable whose source is the token endpoint. This object must
+  // The source of the Refreshable is the token endpoint. This object must
   // outlive the Refreshable.
   std::unique_ptr<refreshable::Refreshable<Token>> MakeRefreshable();
 
-  // Returns the time since the start of the play.
   absl::Duration Elapsed() const;
 
-  // Returns the time at which the endpoint answers, or has answered, its latest
-  // call. The time is counted from the start of the play.
+  // Returns the time since the start of the play at which the endpoint answers,
+  // or has answered, its latest call.
   absl::Duration NextAnswer() const;
 
-  // Returns the HTTP status with which a good server now answers a call with
-  // the token `issued`.
+  // Returns the HTTP status with which a good server now answers a call.
   int Serve(Token issued);
 
-  // Records that a call to a good server, which began at `start`, ended with
-  // `status`.
+  // Records a call to a good server that began at `start`.
   void OnGoodCall(absl::Duration start, int status);
 
   Outcome outcome() const;
@@ -58,10 +53,8 @@ class Servers {
  private:
   class Endpoint;
 
-  // Returns the endpoint's answer to a call that begins now.
   absl::StatusOr<refreshable::Credential<Token>> Mint(
       const refreshable::FetchContext& context);
-  // Returns whether the endpoint is down at `at`.
   bool Down(absl::Duration at) const {
     return at >= play_.down_from && at < play_.down_until;
   }
@@ -74,14 +67,11 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls to the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts the endpoint's answers with a token, except answers to
-  // attempts that were told of a rejected or withdrawn token. `failed_since_`
-  // counts the calls to good servers that have failed since `issues_` last
-  // rose.
+  // `issues_` counts the issues (see `Outcome`). `failed_since_` counts the
+  // calls to good servers that have failed since the last issue.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Whether a good server has already rejected one call because of
-  // `Play::mistake_at`.
+  // Whether a good server has already rejected the call of `Play::mistake_at`.
   bool mistaken_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -21,10 +21,9 @@ using refreshable::Lease;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// A simulation with a thread for each caller. The thread that calls `Run` moves
-// the time and runs the executor's tasks. There is a round for each second of
-// the play. In each round, each caller makes one call. If a round takes longer
-// than a second, the next round begins at once.
+// The thread that calls `Run` moves the time and runs the executor's tasks. In
+// a round for each second of the play, each caller makes one call. If a round
+// takes longer than a second, the next round begins at once.
 class ThreadedProgram {
  public:
   explicit ThreadedProgram(const Play& play)
@@ -79,13 +78,12 @@ class ThreadedProgram {
         .value_or(0);
   }
 
-  // Waits until `round` begins. Returns false if the simulation ends first.
+  // Returns false if the simulation ends before `round` begins.
   bool AwaitRound(int64_t round) {
     absl::MutexLock lock(&mutex_);
     while (round_ < round && !over_) changed_.Wait(&mutex_);
     return round_ >= round;
   }
-  // Records that this thread has finished the round.
   void Finish() {
     absl::MutexLock lock(&mutex_);
     --calling_;
@@ -95,7 +93,7 @@ class ThreadedProgram {
     return calling_;
   }
 
-  // Begins a round, and returns when all threads have finished it.
+  // Returns when all threads have finished the round.
   void PlayRound() {
     {
       absl::MutexLock lock(&mutex_);
@@ -107,9 +105,8 @@ class ThreadedProgram {
       executor_.RunUntilIdle();
       const int64_t calling = this->calling();
       if (calling == 0) return;
-      // If every thread that has not finished the round waits for the endpoint,
-      // moves the time to the endpoint's answer. Otherwise the time stands
-      // still.
+      // The time moves only if all threads that have not finished the round
+      // wait for the endpoint.
       const absl::Duration left = servers_.NextAnswer() - servers_.Elapsed();
       if (left > absl::ZeroDuration() && token_->health().waiters == calling) {
         executor_.AdvanceBy(left);

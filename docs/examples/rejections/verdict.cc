@@ -15,10 +15,10 @@ namespace {
 // The time between two calls of one caller.
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
-// Returns the number of calls that the callers make within `time` after the
-// issue of a token. The number is rounded up, because a caller may also call at
-// the moment of the issue. If `lockstep` is true, all callers call at the same
-// moments, so the number is rounded up for each caller.
+// Returns the number of calls within `time` after the issue of a token. It is
+// rounded up, because a caller may also call at the moment of the issue. If
+// `lockstep` is true, all callers call at the same moments, so the number is
+// rounded up for each caller.
 int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
   const double each = absl::FDivDuration(time, kPeriod);
   return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers
@@ -26,22 +26,22 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
 }
 
 // Returns whether a row of attempts that rejections started (A13) may be in
-// progress when a token is revoked, or when a good token becomes available. If
-// so, the next attempt of the row may have to wait for a long time.
+// progress when a token is revoked or a good token becomes available. If so,
+// the next attempt may have to wait for a long time.
 bool RowMayBeInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
 }
 
-// Returns the promised maximum of `Outcome::healed_after`.
+// The promised maximum of `Outcome::healed_after`.
 absl::Duration MayFailFor(const Play& play) {
   if (RowMayBeInProgress(play)) {
     return std::max(play.max_rejection_backoff,
                     play.retry_after + play.answers_after) +
            kPeriod;
   }
-  // A refresh that runs during the revocation may return a token that is
-  // already revoked. The next attempt starts when that token is rejected.
+  // A refresh may return a token that was revoked during the refresh. The next
+  // attempt starts when that token is rejected.
   if (play.issued_when_asked) return play.answers_after + kPeriod;
   return absl::ZeroDuration();
 }
@@ -58,10 +58,9 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   return attempts;
 }
 
-// Returns the promised maximum number of calls to the endpoint.
+// The promised maximum number of calls to the endpoint.
 int64_t MayAsk(const Play& play) {
-  // If tokens are not accepted at once, the limit for two hours is 8. No such
-  // play lasts longer than two hours.
+  // The promised limit for two hours is 8. No such play lasts longer.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
@@ -73,8 +72,7 @@ int64_t MayAsk(const Play& play) {
          {play.mistake_at, play.revoked_at, play.revoked_again_at}) {
       if (rejected.has_value()) ++most;
     }
-    // A refresh may return a token that was revoked during the refresh. A
-    // second refresh must replace that token.
+    // A second refresh must replace a token that was revoked during the first.
     if (play.issued_when_asked) ++most;
   }
   // While the endpoint is down, the refresh of a stale token is retried once a

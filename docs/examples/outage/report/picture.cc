@@ -13,14 +13,12 @@
 namespace refreshable_examples {
 namespace {
 
-// Returns `text` as a gnuplot string literal. Inside single quotes, only the
-// quote itself is special.
+// Inside single quotes, gnuplot treats only the quote itself as special.
 std::string Quote(const std::string& text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}}), "'");
 }
 
-// Returns the number of a client's column in the CSV file, counted from 1 as
-// gnuplot does.
+// gnuplot counts columns from 1.
 int Column(size_t client, CsvColumn column) {
   return 3 + static_cast<int>(client) * kCsvColumns + column;
 }
@@ -73,9 +71,9 @@ std::string GnuplotScript(const std::string& csv, const std::string& png,
         i == 0 ? "" : ", ", Quote(csv), Column(i, kCsvTokenRequests), i + 1,
         Quote(clients[i]));
   }
-  // The rate of successful calls is computed from two consecutive rows. T and G
-  // keep, for each client, the time of the previous row and the number of calls
-  // that had succeeded by then.
+  // The rate of successful calls is computed from two consecutive rows. For
+  // each client, T keeps the time of the previous row, and G the number of
+  // calls that had succeeded by then.
   absl::StrAppendFormat(&script,
                         "\narray T[%d]\narray G[%d]\n"
                         "do for [i=1:%d] { T[i] = 0; G[i] = 0 }",

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Draws the timeline as a picture, with gnuplot.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_PICTURE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_PICTURE_H_
@@ -22,15 +20,14 @@ struct Span {
 };
 
 // Returns a gnuplot program that draws the CSV file `csv` (timeline.h) as the
-// PNG file `png`. `clients` are the names of the clients, in the order of the
-// CSV file. The upper half shows the token requests so far, the lower half the
-// successful calls per second, and both show `spans`.
+// PNG file `png`. `clients` has the order of the CSV file. The upper half shows
+// the token requests so far, the lower half the successful calls per second.
+// Both show `spans`.
 std::string GnuplotScript(const std::string& csv, const std::string& png,
                           const std::vector<std::string>& clients,
                           const std::vector<Span>& spans);
 
-// Runs gnuplot on the script. Returns NOT_FOUND if $PATH has no gnuplot, and
-// UNAVAILABLE if gnuplot fails.
+// Returns NOT_FOUND if $PATH has no gnuplot, and UNAVAILABLE if gnuplot fails.
 absl::Status RunGnuplot(const std::string& script);
 
 }  // namespace refreshable_examples

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// The line that the outage example prints each second, and the table that it
-// prints at the end.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
@@ -15,22 +12,20 @@
 
 namespace refreshable_examples {
 
-// Returns the two header lines that are printed above the progress lines. Only
-// the first client has columns for its state and generation.
+// Returns the two header lines above the progress lines. Only the first client
+// has columns for its state and generation.
 std::string ProgressHeader(const Sample& sample);
 
-// Returns the progress line that says what happened between `before` and `now`.
+// Says what happened between `before` and `now`.
 std::string ProgressLine(const Sample& before, const Sample& now);
 
-// The table row of one client.
 struct Row {
   std::string name;
   int64_t outage_requests = 0;
   Tally tally;
 };
 
-// Returns a table of `rows`. The last line shows what the library promises: the
-// maximum number of requests, and the maximum recovery time.
+// The last line of the table shows what the library promises.
 std::string Table(const std::vector<Row>& rows, const Promise& promise);
 
 }  // namespace refreshable_examples

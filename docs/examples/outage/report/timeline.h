@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// The timeline: samples of the state of the clients, and the CSV file of the
-// samples.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
@@ -19,7 +16,7 @@
 
 namespace refreshable_examples {
 
-// The state of one client at one moment. Counts begin at the start of the run.
+// Counts begin at the start of the run.
 struct ClientSample {
   std::string name;
   ClientState state;
@@ -33,9 +30,8 @@ struct Sample {
   std::vector<ClientSample> clients;
 };
 
-// The columns of one client in the CSV file, in this order. kCsvColumns is the
-// number of these columns. A column is named "<client>_<column>". The first two
-// columns of the file, `seconds` and `endpoint`, belong to no client.
+// The columns of one client in the CSV file, named "<client>_<column>". The
+// first two columns of the file, `seconds` and `endpoint`, belong to no client.
 enum CsvColumn {
   kCsvState,
   kCsvGeneration,
@@ -48,23 +44,20 @@ enum CsvColumn {
   kCsvColumns,
 };
 
-// These two functions return the CSV header for the clients in `sample`, and
-// the CSV row of `sample`. Each ends with a line feed.
+// Each of these lines ends with a line feed.
 std::string CsvHeader(const Sample& sample);
 std::string CsvRow(const Sample& sample);
 
-// Writes a CSV file: a header and then a row for each sample. The header is
-// written together with the first row.
+// The header is written together with the first row.
 class CsvFile {
  public:
-  // Opens `path` for writing, and overwrites an existing file. Returns
-  // UNAVAILABLE, with the reason, if that fails.
+  // Overwrites an existing file. Returns UNAVAILABLE, with the reason, if
+  // `path` cannot be written.
   static absl::StatusOr<std::unique_ptr<CsvFile>> Open(const std::string& path);
 
   void Write(const Sample& sample);
 
-  // Returns OK if everything so far has been written, and UNAVAILABLE
-  // otherwise.
+  // Returns UNAVAILABLE if anything so far has not been written.
   absl::Status status();
 
   const std::string& path() const { return path_; }
@@ -78,8 +71,8 @@ class CsvFile {
 };
 
 // Makes a new folder under $TMPDIR or, if $TMPDIR is unset or empty, under
-// /tmp. Returns the path of a CSV file to be written in this folder, or
-// UNAVAILABLE if the folder cannot be made.
+// /tmp. Returns the path of a CSV file in this folder, or UNAVAILABLE if the
+// folder cannot be made.
 absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples

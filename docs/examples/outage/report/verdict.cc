@@ -11,13 +11,12 @@
 namespace refreshable_examples {
 namespace {
 
-// Limits the loop of `Attempts`. No outage in this program has so many
-// attempts.
+// Limits the loop of `Attempts`. No outage here has so many attempts.
 constexpr int kMostAttempts = 100'000;
 
 // Returns the shortest time that `policy` allows between the starts of two
-// attempts, if the first of them is the n-th consecutive failure. Assumes that
-// the server sent no Retry-After.
+// attempts, if the first is the n-th consecutive failure. Assumes that the
+// server sent no Retry-After.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
   absl::Duration wait =
@@ -25,16 +24,15 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
                retry.initial_backoff * std::pow(retry.multiplier, n - 1)) *
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
-    // With a usable token the backoff continues, and without a usable token
-    // probes follow. This function does not know which is the case, so it takes
-    // the shorter wait.
+    // With a usable token the backoff continues, and without one probes follow.
+    // The shorter wait covers both cases.
     wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);
 }
 
-// Returns how many attempts can start within a period of `length`. Assumes that
-// the first attempt starts at once, and that all attempts fail.
+// Returns how many attempts can start within `length`, if the first starts at
+// once and all fail.
 int64_t Attempts(const refreshable::RefreshPolicy& policy,
                  absl::Duration length) {
   int64_t attempts = 1;

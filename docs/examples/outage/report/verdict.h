@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// The limits that Refreshable promises to keep in an outage, and a check of
-// them.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
@@ -24,15 +21,13 @@ struct Promise {
   absl::Duration recovery;
 };
 
-// Returns the limits for an outage of the length `outage` under `policy`.
-// During the outage, there may be one request at the beginning and one after
-// each wait that `policy` demands between attempts, however many threads there
-// are.
+// Returns the limits for an outage of the length `outage`. There may be one
+// request at the beginning and one after each wait that `policy` demands,
+// however many threads there are.
 //
-// `revoking` is the length of the part of the outage in which the endpoint
-// issues tokens that the API rejects. In this part, rejections may start
-// further attempts, with the same waits but on a schedule of their own. The
-// limit on requests allows these attempts too.
+// For a time `revoking` of the outage, the endpoint issues tokens that the API
+// rejects. These rejections may start further attempts, with the same waits but
+// on a schedule of their own.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());

@@ -19,8 +19,7 @@ int64_t Allowed(absl::Duration outage) {
 }
 
 TEST(PromiseTest, OneRequestForEachStartThatTheScheduleAllows) {
-  // Attempts start at 0, 2, 6, 14, 30, 62 and 122 s. After the seventh failure
-  // there is a probe every 60 s.
+  // Attempts start at 0, 2, 6, 14, 30, 62 and 122 s, and then every 60 s.
   EXPECT_EQ(Allowed(absl::ZeroDuration()), 1);
   EXPECT_EQ(Allowed(absl::Seconds(2) - absl::Nanoseconds(1)), 1);
   EXPECT_EQ(Allowed(absl::Seconds(2)), 2);
@@ -73,7 +72,7 @@ TEST_F(BrokenPromisesTest, NoneWhereAllIsAtTheLimit) {
   EXPECT_TRUE(BrokenPromises(promise_, tally_, 10).empty());
 }
 
-// A13: in 7 s of rejections, three attempts start: at 0, 2 and 6 s.
+// A13: in 7 s of rejections, attempts start at 0, 2 and 6 s.
 TEST(PromiseTest, RejectionsHaveAScheduleOfTheirOwn) {
   const int64_t without = Allowed(absl::Seconds(100));
   EXPECT_EQ(
