@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Clock: the wall time and the BootTime, read together.
 
 #ifndef REFRESHABLE_EXECUTORS_CLOCK_H_
 #define REFRESHABLE_EXECUTORS_CLOCK_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Executor: the interface through which the library runs its tasks and timers.
 
 #ifndef REFRESHABLE_EXECUTORS_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_EXECUTOR_H_

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// ManualExecutor: an executor and a virtual clock in one, for tests and for
+// programs that run tasks in a loop of their own.
 
 #ifndef REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests of ManualExecutor::Cancel while many other steps are pending.
 
 #include <algorithm>
 #include <cstddef>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// ThreadExecutor: an executor with threads of its own, created as needed, for
+// programs that have no thread pool.
 
 #ifndef REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests which threads a ThreadExecutor creates, and what happens to tasks and
+// threads when it is shut down or destroyed.
 
 #include <algorithm>
 #include <atomic>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests what a ThreadExecutor does when the system refuses it threads or
+// memory.
 
 #ifdef __linux__
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Require: ends the program when an executor is misused.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_FATAL_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_FATAL_H_

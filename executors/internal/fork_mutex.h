@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// ForkMutex: a lock that a thread may hold during fork(), and then release in
+// both processes.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// FreePort: a loopback port for a server that is killed and restarted.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_

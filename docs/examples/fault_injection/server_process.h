@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// ServerProcess: a fault_server in a separate process, and a record of the
+// requests that it received.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// NotesTokens: the code that an SDK needs to get tokens from an OAuth 2.0
+// server.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OAUTH2_NOTES_TOKENS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OAUTH2_NOTES_TOKENS_H_

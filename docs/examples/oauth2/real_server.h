@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// RealServer: oidc-provider behind nginx with TLS, on this machine.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OAUTH2_REAL_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OAUTH2_REAL_SERVER_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Client: the common interface of the three clients of the outage example.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// FormDecode: decodes application/x-www-form-urlencoded, the encoding of client
+// credentials in OAuth 2.0.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_

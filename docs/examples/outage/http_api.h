@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// HttpApi: calls an API with a token, over HTTP.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// HttpListener: an HTTP server on loopback.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_

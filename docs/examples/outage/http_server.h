@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// HttpServer: an OAuthServer on loopback.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// SendWithHttplib: sends the requests of the library's OAuth 2.0 part with cpp-
+// httplib.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// KeepToken: keeps a token of a real OAuth 2.0 server valid, and prints what
+// happens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_KEEP_TOKEN_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_KEEP_TOKEN_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests OAuthSource over loopback with the conformance suite for token sources.
 
 #include <memory>
 #include <optional>

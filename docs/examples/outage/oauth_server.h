@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// OAuthServer: a token endpoint that can be made to fail, and an API that
+// accepts its tokens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_

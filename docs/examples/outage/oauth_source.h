@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// RequestToken and OAuthSource: get tokens by the client credentials grant (RFC
+// 6749, section 4.4), with the library's OAuth 2.0 part.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests RequestToken and HttpApi with an OAuthServer on loopback.
 
 #include "docs/examples/outage/oauth_source.h"
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// RunOutage: runs three clients during an outage of a token endpoint, and shows
+// what happens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_

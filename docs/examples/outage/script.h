@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The script of the outage: its phases and their lengths, how long a token
+// lives, and the constants of the three clients.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_

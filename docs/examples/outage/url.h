@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Url: an http or https URL, split into the parts that an HTTP client needs.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_

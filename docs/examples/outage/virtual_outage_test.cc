@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Runs the whole script of the outage for the Refreshable client, in virtual
+// time and without the network.
 
 #include <memory>
 #include <string>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Workload: threads that call an API again and again, and the results of their
+// calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_

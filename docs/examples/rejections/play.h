@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Simulates, in virtual time, a program whose servers reject some of its calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_

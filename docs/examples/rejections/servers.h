@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The servers of a simulated program (`Play`), and a record of call results.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Checks what this library promises, in a simulation (play.h).
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_

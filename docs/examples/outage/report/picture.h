@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Draws the timeline as a picture, with gnuplot.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_PICTURE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_PICTURE_H_

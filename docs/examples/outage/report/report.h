@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The line that the outage example prints each second, and the table that it
+// prints at the end.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_

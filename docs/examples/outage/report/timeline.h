@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The timeline: samples of the state of the clients, and the CSV file of the
+// samples.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_

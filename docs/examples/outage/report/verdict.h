@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The limits that Refreshable promises to keep in an outage, and a check of
+// them.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
