@@ -27,18 +27,15 @@ using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
 
-// The wall time and the boot time may drift apart by up to this much while a
-// test runs: they may be read at slightly different moments, and NTP may slew
-// only one of them.
+// How far the wall time and the boot time may drift apart while a test runs.
+// They may be read at different moments, and NTP may slew only one of them.
 constexpr absl::Duration kDrift = absl::Seconds(1);
 
 constexpr int kThreads = 4;
 constexpr int kReads = 500;
 
-// Calls `step` twenty times on this thread, while `kThreads` other threads call
-// `f` again and again. After each step, waits until at least `kThreads` calls
-// have returned since the step began. At the end, each thread calls `f` once
-// more.
+// Calls `step` twenty times, while other threads call `f` again and again.
+// After each step, waits for `kThreads` more calls of `f`.
 void InThreads(const std::function<void()>& f,
                const std::function<void()>& step) {
   std::atomic<bool> stop{false};
@@ -76,8 +73,6 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
 }
 
 void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
-  // The coarse clock is read after `moment`, so it must not claim that `moment`
-  // is in the future.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
 }
@@ -179,7 +174,7 @@ TEST_P(ClockConformanceTest, AStepOfTheWallLeavesBootTimeAlone) {
 }
 
 TEST_P(ClockConformanceTest, CoarseWallIsNeverAhead) {
-  // Like a Refreshable, this test calls CoarseWall() only once.
+  // A Refreshable, too, calls CoarseWall() only once.
   const CoarseWallClock wall = rig_->clock().CoarseWall();
   for (int i = 0; i < 1000; ++i) {
     ExpectNotAhead(wall);
@@ -245,7 +240,6 @@ TEST_P(ClockConformanceTest, CoarseBootIsNeverAheadInAnotherThread) {
 TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   Executor* const executor = rig_->executor();
   if (executor == nullptr) return;
-  // Reads the clock on a new thread, and then on the calling thread.
   const auto read = [this] {
     DoOrGiveUp("Now while tasks block", [this] { Now(); });
     Now();
@@ -258,8 +252,8 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   executor->Run([&] {
     read();
     in_task.Notify();
-    // If the executor has threads of its own, this task blocks until the test's
-    // thread has read the clock.
+    // If the executor has threads of its own, this task blocks until `looked`
+    // is notified.
     if (!executor->DriveUntil([] { return true; },
                               BootTime::InfiniteFuture())) {
       AwaitOrGiveUp(looked, "Now while a task blocks");

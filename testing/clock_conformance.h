@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ClockConformanceTest: tests your own Clock against what every Clock must do,
-// clause by clause.
+// ClockConformanceTest: tests your own Clock, clause by clause.
 
 #ifndef REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
@@ -18,9 +17,8 @@
 namespace refreshable_testing {
 
 // A rig provides a clock for the suite, and moves it if that is possible.
-// Several threads may call `clock()` at the same time, even while the thread
-// that made the rig is inside `Advance`. Only the thread that made the rig
-// calls the other methods.
+// Several threads may call `clock()` at the same time, even during `Advance`.
+// Only the thread that made the rig calls the other methods.
 //
 //   class MyRig : public refreshable_testing::ClockRig {
 //    public:
@@ -43,13 +41,13 @@ class ClockRig {
   virtual const refreshable::Clock& clock() = 0;
 
   // Moves the wall time and the boot time of a virtual clock forward by `d`,
-  // and returns true. The default does nothing and returns false, which suits a
-  // clock that moves by itself.
+  // and returns true. The default returns false, which suits a clock that moves
+  // by itself.
   virtual bool Advance(absl::Duration) { return false; }
 
   // Moves only the wall time by `d`, forward or back, and returns true. The
   // default returns false, which suits a clock whose wall time cannot be set.
-  // If this returns false, the clauses about wall time steps do not apply.
+  // The clauses about steps then do not apply.
   virtual bool StepWall(absl::Duration) { return false; }
 
   // Returns the executor to which this clock belongs. If this is null, as by
@@ -59,17 +57,16 @@ class ClockRig {
 
 using ClockSubject = Subject<ClockRig>;
 
-// The suite. Its tests, in clock_conformance.cc, are called clauses, and each
-// is named after what it demands. While the suite runs, nothing but `StepWall`
-// may step the wall time of the clock.
+// The suite. Each test in clock_conformance.cc is a clause, named after what it
+// demands. While the suite runs, only `StepWall` may step the wall time.
 class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
  protected:
   refreshable::Instant Now() { return rig_->clock().Now(); }
-  // Moves the clock by `d` if the rig can do so. Otherwise waits until both the
-  // wall time and the boot time have moved, however little.
+  // Moves the clock by `d` if the rig can do so. Otherwise waits until both
+  // times have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Reads a moment from the rig's clock, and then reads the given coarse clock.
-  // Expects that the moment is not in the future by the coarse clock.
+  // Expects that a moment is not in the future by a coarse clock that is read
+  // after that moment.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
   void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 

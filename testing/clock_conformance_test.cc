@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Runs ClockConformanceTest on the library's own clocks and on the simplest
-// clock that a user can write.
 
 #include "refreshable/testing/clock_conformance.h"
 
@@ -59,7 +56,7 @@ class ThreadRig final : public ClockRig {
   ThreadExecutor executor_;
 };
 
-// The simplest clock that a user can write: it overrides only `Now`.
+// The simplest clock that a user can write.
 class PlainClock final : public Clock {
  public:
   Instant Now() const override {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the conformance suites (for executors, clocks and token sources) share:
-// the subjects that they test, and the functions with which they wait.
+// What the conformance suites share: the subjects that they test, and the
+// functions with which they wait.
 
 #ifndef REFRESHABLE_TESTING_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CONFORMANCE_H_
@@ -20,9 +20,9 @@
 namespace refreshable_testing {
 
 // One implementation that a suite tests. `make` returns a new rig, through
-// which the suite uses the implementation. Each clause (each test of the suite)
-// calls `make` at least once. `name` becomes a part of the tests' names, so it
-// may contain only letters and digits.
+// which the suite uses the implementation. Each test of the suite calls `make`
+// at least once. `name` becomes a part of test names, so it may contain only
+// letters and digits.
 template <typename Rig>
 struct Subject {
   std::string name;
@@ -44,10 +44,10 @@ struct SubjectName {
 };
 
 // `AwaitOrGiveUp` and `DoOrGiveUp` wait for an event that comes soon if the
-// implementation is correct. If the event has not happened after 30 s, they
-// call `GiveUp`. The environment variable REFRESHABLE_TIMEOUT_SECONDS sets
-// another number of seconds. `GiveUp` ends the program, because code that runs
-// after a failed test would use the test's destroyed variables.
+// implementation is correct. After 30 s they call `GiveUp`. The environment
+// variable REFRESHABLE_TIMEOUT_SECONDS sets another number of seconds. `GiveUp`
+// ends the program, because code that runs after a failed test would use the
+// test's destroyed variables.
 
 // Prints that the current test "waited in vain for" `what`, and ends the
 // program.

@@ -10,9 +10,8 @@
 
 namespace refreshable_testing {
 
-// Returns the default policy with `jitter = 0`. With this policy, nothing
-// varies at random: a test can state when a token becomes stale and when an
-// attempt is permitted.
+// Returns the default policy with `jitter = 0`. Nothing varies at random, so a
+// test can state when a token becomes stale.
 inline refreshable::RefreshPolicy ExactPolicy() {
   refreshable::RefreshPolicy policy;
   policy.jitter = 0;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The clauses of ExecutorConformanceTest.
-//
 // long: over 500 lines, because this file lists all clauses.
 
 #include "refreshable/testing/executor_conformance.h"
@@ -52,7 +50,7 @@ struct Fate {
   std::atomic<int> destroyed{0};
   absl::Notification gone;  // Notified when the task is first destroyed.
 
-  // Returns the task that this object watches. The task runs `body`.
+  // Returns a task that runs `body` and is counted here.
   Executor::Task Watch(std::function<void()> body = [] {}) {
     return [this, body = std::move(body),
             guard = std::make_unique<OnDestroy>([this] {
@@ -64,9 +62,9 @@ struct Fate {
   }
 };
 
-// A set of `n` tasks of `RunBlocking` that stay blocked while this object
-// exists. The constructor waits until all of them have started. The destructor
-// unblocks them and waits until all of them have been destroyed.
+// Keeps `n` tasks of `RunBlocking` blocked while this object exists. The
+// constructor waits until all have started, and the destructor until all have
+// been destroyed.
 class Blockade {
  public:
   Blockade(Executor& executor, int n) : left_(n), fates_(n) {
@@ -161,8 +159,6 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // Some faulty executors run tasks inside `Run` only when a timer's task calls
-  // `Run`.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -170,8 +166,7 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
-  // If the executor has fewer than eight threads for tasks of `Run`, some of
-  // these tasks have to wait in the executor's queue.
+  // If the executor has fewer than eight threads, some tasks wait in its queue.
   absl::Notification go;
   std::array<Fate, 8> fates;
   DoOrGiveUp("Run to return while tasks block", [&] {
@@ -214,8 +209,7 @@ TEST_P(ExecutorConformanceTest, RunBlockingDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunBlockingDoesNotWaitForOtherTasks) {
-  // There are more tasks than `BlockedTasks()`, so some may have to wait in the
-  // executor's queue.
+  // There are more tasks than `BlockedTasks()`, so some may wait in a queue.
   absl::Notification go;
   std::vector<Fate> fates(rig_->BlockedTasks() + 8);
   DoOrGiveUp("RunBlocking to return while tasks block", [&] {
@@ -308,8 +302,8 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // The task of a third timer queues the slow timer and the fast timer. Timers
-  // run one after another, so both are queued before either of them runs.
+  // Timers run one after another, so a timer's task can queue both timers
+  // before either of them runs.
   std::vector<std::string> order;
   absl::Notification all;
   BootTime slow_due, fast_due;
@@ -325,8 +319,8 @@ TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
-  // If `fast_due` is before `slow_due`, the fast timer is due first. Otherwise
-  // the calls above took too long, and the order proves nothing.
+  // If this is false, the calls above took too long, and the order proves
+  // nothing.
   if (fast_due < slow_due) {
     EXPECT_THAT(order, ElementsAre("fast", "slow"));
   }
@@ -343,8 +337,7 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
                                     zero.Notify();
                                   }),
               TimerId::kNone);
-    // Waits until the clock has moved, so that the two timers have different
-    // due times. Gives up after 10,000 reads of the clock, because a virtual
+    // Waits until the clock has moved, so that the due times differ. A virtual
     // clock does not move by itself.
     const BootTime queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
@@ -390,8 +383,8 @@ TEST_P(ExecutorConformanceTest, TimerIdsAreNeverReused) {
 }
 
 TEST_P(ExecutorConformanceTest, CancelledTimerNeverRuns) {
-  // When the timer is cancelled, it is due but cannot have run: another timer's
-  // task is still running, and timers run one after another.
+  // The cancelled timer is due but cannot have run, because timers run one
+  // after another.
   Fate fate;
   absl::Notification cancelled;
   executor().RunAfter(absl::ZeroDuration(), [&] {
@@ -443,8 +436,7 @@ TEST_P(ExecutorConformanceTest, CancelOfARunningTimerIsFalseAndDoesNotWait) {
 }
 
 TEST_P(ExecutorConformanceTest, TimersFireWhileWorkersBlock) {
-  // If the executor has at most eight threads for tasks of `Run`, these tasks
-  // block all of them.
+  // If the executor has at most eight threads, these tasks block all of them.
   constexpr char kWhat[] = "a timer that is due while every worker is blocked";
   absl::Notification fired;
   std::array<Fate, 8> fates;
@@ -641,8 +633,7 @@ TEST_P(ExecutorConformanceTest, DriveUntilAsksWithoutALock) {
       BootTime::InfiniteFuture());
 }
 
-// Any number of tokens may expire at the same moment, so the executor must
-// accept a large number of tasks and timers.
+// Any number of tokens may expire at the same moment.
 TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
   constexpr int kMany = 20000;
   absl::Notification all;
@@ -651,8 +642,8 @@ TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
     if (--left == 0) all.Notify();
   };
   std::vector<TimerId> timers;
-  // One task queues all tasks and timers. If the executor has only one thread,
-  // none of the queued tasks runs before all of them are pending.
+  // If the executor has only one thread, this task makes all others pending
+  // before any of them runs.
   absl::Notification queued;
   executor().Run([&] {
     for (int i = 0; i < kMany; ++i) {
@@ -685,8 +676,7 @@ TEST_P(ExecutorConformanceTest, ConcurrentCallersLoseNothing) {
     threads.emplace_back([&] {
       for (int i = 0; i < kCalls; ++i) {
         EXPECT_TRUE(executor().Run(task()));
-        // A timer is counted in `served` once: when it runs or when it is
-        // cancelled.
+        // A timer counts when it runs or when it is cancelled.
         const TimerId id = executor().RunAfter(absl::ZeroDuration(), task());
         EXPECT_NE(id, TimerId::kNone);
         if (executor().Cancel(id)) ++served;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ExecutorConformanceTest: tests your own Executor against what every Executor
-// must do, clause by clause.
+// ExecutorConformanceTest: tests your own Executor, clause by clause.
 
 #ifndef REFRESHABLE_TESTING_EXECUTOR_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_EXECUTOR_CONFORMANCE_H_
@@ -35,29 +34,27 @@ namespace refreshable_testing {
 //           "MyExecutor", [] { return std::make_unique<MyRig>(); }}),
 //       refreshable_testing::SubjectName());
 //
-// One thread makes, uses and destroys the rig, and also drives the executor
-// (`DriveUntil`) if the executor has no threads of its own. Tasks and other
-// threads call only `executor()`. The rig's destructor must destroy the
-// executor unless `Destroy` has done so.
+// One thread makes, uses and destroys the rig. It also drives an executor that
+// has no threads of its own (`DriveUntil`). Tasks and other threads call only
+// `executor()`. The rig's destructor must destroy the executor unless `Destroy`
+// has done so.
 class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
 
-  // Returns the executor, ready to run tasks. The executor must accept 20,000
-  // tasks of `Run`, 20,000 tasks of `RunBlocking` and 20,000 timers that are
-  // all pending at the same time.
+  // Returns the executor, which must accept 20,000 tasks of `Run`, as many of
+  // `RunBlocking` and as many timers, all pending at the same time.
   virtual refreshable::Executor& executor() = 0;
 
-  // Returns how many tasks given to `RunBlocking` may block at the same time.
-  // The suite lets this many tasks block. All of them must start, and they must
-  // not delay timers, `Cancel` or tasks given to `Run`. The default is 0, which
-  // turns these checks off. It suits an executor whose `RunBlocking` is the
-  // same as `Run`, such as an event loop.
+  // Returns how many tasks of `RunBlocking` the suite lets block at the same
+  // time. All of them must start, and must not delay timers, `Cancel` or tasks
+  // of `Run`. The default, 0, turns these checks off. It suits an executor
+  // whose `RunBlocking` is the same as `Run`.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
-  // and returns true. Returns false, as the default does, if the rig cannot do
-  // this. The clauses about refusal then do not apply.
+  // and returns true. Returns false, as by default, if the rig cannot do this.
+  // The clauses about refusal then do not apply.
   virtual bool Refuse() { return false; }
 
   // Destroys the executor. The suite does not use it afterwards.
@@ -66,9 +63,9 @@ class ExecutorRig {
 
 using ExecutorSubject = Subject<ExecutorRig>;
 
-// The suite. Its tests, in executor_conformance.cc, are called clauses, and
-// each is named after what it demands. No clause sleeps. A timer must not fire
-// early. It may be late, but not so late that `AwaitOrGiveUp` gives up.
+// The suite. Each test in executor_conformance.cc is a clause, named after what
+// it demands. A timer may be late, but not so late that `AwaitOrGiveUp` gives
+// up.
 class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
@@ -76,18 +73,16 @@ class ExecutorConformanceTest
   refreshable::BootTime Now() { return executor().clock().Now().boot; }
 
   // Waits until `n` is notified: drives the executor or, if this thread cannot
-  // do so, calls `AwaitOrGiveUp`. Ends the program if this thread drives the
-  // executor and nothing is left that could notify `n`. `what` names the
-  // awaited event, for the message.
+  // do so, calls `AwaitOrGiveUp`. Ends the program if nothing pending can
+  // notify `n`. `what` names the awaited event, for the message.
   void Await(const absl::Notification& n, absl::string_view what);
   // Waits until the timers that were due before this call have run.
   void AwaitTimersDueNow();
   // Returns a task whose destructor calls `CallBack` and then notifies
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // On another thread, calls every virtual method of the executor except
-  // `DriveUntil`. Uses `DoOrGiveUp`, and so ends the program if the executor
-  // holds a lock while it runs the code that calls `CallBack`.
+  // Calls the executor on another thread. Ends the program if the executor
+  // holds a lock meanwhile.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

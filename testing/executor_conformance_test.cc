@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Runs ExecutorConformanceTest on the library's own executors.
 
 #include "refreshable/testing/executor_conformance.h"
 
@@ -38,8 +36,7 @@ class ManualRig final : public ExecutorRig {
       std::make_unique<ManualExecutor>();
 };
 
-// The rig of a ThreadExecutor that has `threads` workers and as many threads
-// for blocking tasks. Its limits are so low that `Refuse` can reach them.
+// The limits of this executor are so low that `Refuse` can reach them.
 class ThreadRig final : public ExecutorRig {
  public:
   explicit ThreadRig(int threads) : threads_(threads) {
@@ -56,8 +53,8 @@ class ThreadRig final : public ExecutorRig {
   Executor& executor() override { return *executor_; }
   int BlockedTasks() const override { return threads_; }
   bool Refuse() override {
-    // While all threads for tasks are blocked, further tasks fill the queues.
-    // Timers that are due in an hour stay pending, and so reach their limit.
+    // While all threads are blocked, further tasks fill the queues. Timers that
+    // are due in an hour stay pending.
     absl::BlockingCounter held(2 * threads_);
     const auto hold = [this, &held] {
       held.DecrementCount();
@@ -90,8 +87,7 @@ class ThreadRig final : public ExecutorRig {
 class DefaultRig final : public ExecutorRig {
  public:
   Executor& executor() override { return *executor_; }
-  // 256 tasks can block at the same time, which thread_executor_threads_test
-  // checks. Here fewer are enough.
+  // 256 tasks can block at the same time, but fewer are enough here.
   int BlockedTasks() const override { return 32; }
   bool Refuse() override {
     return executor_->Shutdown(absl::InfiniteDuration()) == 0;

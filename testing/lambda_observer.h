@@ -15,8 +15,7 @@
 
 namespace refreshable_testing {
 
-// An observer that calls a function with every event, so that a test can record
-// what it needs:
+// An observer that calls a function with every event:
 //
 //   std::vector<Event> events;
 //   auto token = *Refreshable<std::string>::Create(
@@ -24,8 +23,8 @@ namespace refreshable_testing {
 //       {&executor, ExactPolicy(),
 //        Observe([&](const Event& event) { events.push_back(event); })});
 //
-// The function must not be null. The comment of refreshable::Observer says on
-// which threads the function is called and what the function may do.
+// The function must not be null. refreshable::Observer says on which threads
+// the function is called and what it may do.
 class LambdaObserver final : public refreshable::Observer {
  public:
   explicit LambdaObserver(

@@ -3,10 +3,9 @@
 // GoogleMock matchers for leases, for the statuses of reads and for Health.
 //
 // A matcher for leases can be used on a `Lease` or a `StatusOr<Lease>`. A
-// matcher for statuses can be used on a `Status` or any `StatusOr`. Some
-// matchers can be used on a `Health` too, as their comments say. The argument
-// of a matcher is the expected value or a matcher for it. Exception: FailsWith
-// takes only a value.
+// matcher for errors can be used on a `Status` or any `StatusOr`. Some matchers
+// can be used on a `Health` too. The argument of a matcher is the expected
+// value or a matcher for it, but FailsWith takes only a value.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -44,8 +43,7 @@ const refreshable::Lease<Token>* LeaseOf(
   return nullptr;
 }
 
-// Returns whether `part(health)` matches `inner`. Explains nothing, because
-// GoogleTest prints the whole Health.
+// Explains nothing, because GoogleTest prints the whole Health.
 template <typename Part, typename Inner>
 bool MatchHealth(const refreshable::Health& health, Part part,
                  const Inner& inner) {
@@ -61,7 +59,7 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
   return result.status();
 }
 
-// Returns the number of a Generation. Returns any other argument unchanged.
+// Returns the number of a Generation, and any other argument unchanged.
 inline uint64_t NumberOf(refreshable::Generation generation) {
   return generation.value();
 }
@@ -70,25 +68,22 @@ const T& NumberOf(const T& value) {
   return value;
 }
 
-// Returns the description of a matcher. For the verb "hold" and the rest "a
-// lease", returns "holds a lease" or, if `negation` is true, "does not hold a
-// lease".
+// Returns the description of a matcher, such as "holds a lease" or, if
+// `negation` is true, "does not hold a lease".
 inline std::string Says(bool negation, const std::string& verb,
                         const std::string& rest) {
   if (negation) return "does not " + verb + " " + rest;
   return (verb == "have" ? "has " : verb + "s ") + rest;
 }
 
-// Returns a description of what is expected, for example "a freshness that is
-// equal to stale" if `part` is "a freshness". Not for tokens, which must not be
-// printed.
+// Returns, for example, "a freshness that is equal to stale". Not for tokens,
+// which must not be printed.
 template <typename Value, typename Inner>
 std::string Expected(const std::string& part, const Inner& inner) {
   return part + " that " + testing::DescribeMatcher<const Value&>(inner);
 }
 
-// Returns whether `part(lease)` matches `inner`, where `lease` is the lease in
-// `arg`. Does not print the part, because it may be a token.
+// Does not print the part, because it may be a token.
 template <typename Arg, typename Part, typename Inner>
 bool MatchLease(const Arg& arg, Part part, const Inner& inner,
                 testing::MatchResultListener* listener) {
@@ -99,8 +94,6 @@ bool MatchLease(const Arg& arg, Part part, const Inner& inner,
   return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*lease));
 }
 
-// Returns whether one part of `arg`, a lease or a Health, matches `inner`. The
-// functions `of_lease` and `of_health` return that part.
 template <typename Arg, typename OfLease, typename OfHealth, typename Inner>
 bool MatchPart(const Arg& arg, OfLease of_lease, OfHealth of_health,
                const Inner& inner, testing::MatchResultListener* listener) {
@@ -118,8 +111,6 @@ std::optional<refreshable::RefreshError> RefreshErrorOf(
   *listener << "which is " << status;
   return refreshable::GetRefreshError(status);
 }
-// Returns a RefreshError with the cause, the failures and the next attempt that
-// `health` states.
 inline std::optional<refreshable::RefreshError> RefreshErrorOf(
     const refreshable::Health& health, testing::MatchResultListener*) {
   refreshable::RefreshError error;
@@ -149,8 +140,8 @@ MATCHER_P(HoldsToken, token,
       token, result_listener);
 }
 
-// Matches a lease, or a Health, with the generation `generation`, which is a
-// number, a Generation, or a matcher for the number.
+// Matches a lease or a Health with this generation: a number, a Generation, or
+// a matcher for the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have",
                          internal::Expected<uint64_t>(
@@ -161,8 +152,7 @@ MATCHER_P(HasGeneration, generation,
       internal::NumberOf(generation), result_listener);
 }
 
-// Matches a lease of a token that expires at `time`, or a Health whose
-// `expires_at` is `time`.
+// Matches a lease or a Health with the expiry `time`.
 MATCHER_P(ExpiresAt, time,
           internal::Says(negation, "have",
                          internal::Expected<absl::Time>("an expiry", time))) {
@@ -188,8 +178,7 @@ MATCHER_P(FailsWith, code,
   return status.code() == code;
 }
 
-// Matches an error whose message matches `message`, for example
-// `HasSubstr("502")`.
+// Matches an error with the message `message`.
 MATCHER_P(MessageIs, message,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a message",
@@ -200,8 +189,7 @@ MATCHER_P(MessageIs, message,
       std::string(status.message()));
 }
 
-// Matches an error whose `refreshable::RefreshError` has the cause `cause`, or
-// a Health whose `last_cause` has the message `cause`.
+// Matches an error or a Health whose last cause has the message `cause`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",
@@ -210,8 +198,7 @@ MATCHER_P(CausedBy, cause,
       arg, [](const auto& error) { return error.cause; }, cause,
       result_listener);
 }
-// Matches an error whose RefreshError has `count` failures, or a Health with
-// `count` failures.
+// Matches an error or a Health with `count` failures.
 MATCHER_P(AfterFailures, count,
           internal::Says(negation, "have",
                          internal::Expected<int>("a number of failures",
@@ -220,8 +207,7 @@ MATCHER_P(AfterFailures, count,
       arg, [](const auto& error) { return error.failures; }, count,
       result_listener);
 }
-// Matches an error or a Health whose next attempt may start at `time`. For an
-// error, this is `RefreshError::next_attempt`.
+// Matches an error or a Health whose next attempt may start at `time`.
 MATCHER_P(NextAttemptAt, time,
           internal::Says(negation, "have",
                          internal::Expected<absl::Time>(
@@ -249,7 +235,7 @@ MATCHER_P(HasFreshness, freshness,
 }
 
 // Matches the Health of a Refreshable that holds a usable token and counts no
-// failure. A token that a server rejected still counts as usable.
+// failure. A rejected token still counts as usable.
 MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
   const refreshable::Health& health = arg;
   const bool usable = health.freshness != refreshable::Freshness::kExpired;
@@ -261,27 +247,27 @@ MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
   return usable && health.failures == 0;
 }
 
-// Matches the Health of a Refreshable that has a refresh in flight.
+// Matches a Health with a refresh in flight.
 MATCHER(IsRefreshing, negation ? "is not refreshing" : "is refreshing") {
   const refreshable::Health& health = arg;
   return health.refreshing;
 }
 
-// Matches the Health of a Refreshable that has no usable token after too many
-// consecutive failures (`Health::exhausted`).
+// Matches a Health without a usable token after too many failures in a row
+// (`Health::exhausted`).
 MATCHER(IsExhausted, negation ? "is not exhausted" : "is exhausted") {
   const refreshable::Health& health = arg;
   return health.exhausted;
 }
 
-// Matches the Health of a Refreshable that has given up refreshing
+// Matches the Health of a Refreshable that has given up
 // (`OnExhausted::kFatal`).
 MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
   const refreshable::Health& health = arg;
   return health.fatal;
 }
 
-// Matches the Health of a Refreshable that has `count` waiting reads.
+// Matches a Health with `count` waiting reads.
 MATCHER_P(HasWaiters, count,
           internal::Says(negation, "have",
                          internal::Expected<int64_t>("a number of waiters",

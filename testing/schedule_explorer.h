@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Explore: runs every schedule in which the steps of a scenario can happen, up
-// to a given length, and checks the promises of docs/contract.md after each
-// step.
+// Explore: runs every schedule of a scenario's steps, up to a given length, and
+// checks the promises of docs/contract.md after each step.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
 #define REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
@@ -26,22 +25,21 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// A step of a scenario: a sequence of one or more actions, which happen at most
-// once each, in this order. Actions of other steps may happen in between.
-// Copyable and movable.
+// A step of a scenario: one or more actions, which happen at most once each, in
+// this order. Actions of other steps may happen in between. Copyable and
+// movable.
 class Step {
  public:
-  // Creates a step of one action: `run` acts on the world, and `name` is the
-  // action's name in a `Schedule`.
+  // Creates a step of one action. `name` is the action's name in a `Schedule`.
   Step(std::string name, std::function<void(World&)> run);
 
   // Lets the first action of this step happen only while `ready(world)` is
-  // true. Any earlier condition of that action still applies.
+  // true. Earlier conditions still apply.
   Step When(std::function<bool(const World&)> ready) &&;
   // Appends the actions of `next` to the actions of this step.
   Step Then(Step next) &&;
-  // Returns a step in which the actions of this step happen `n` times, one
-  // after another. Requires: n >= 1.
+  // Returns a step in which these actions happen `n` times, one after another.
+  // Requires: n >= 1.
   Step Times(int n) &&;
 
  private:
@@ -61,47 +59,44 @@ Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
 // RejectAsync and RejectBlocking make a read that rejects a token, by default
-// the token published last. ReportRejected calls Refreshable::ReportRejected
-// for the token published last.
+// the token published last. ReportRejected reports that token.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
 // Cancels the `index`-th GetAsync, counted from 0. Can happen only after that
-// GetAsync has been called, and only if it has not been cancelled.
+// GetAsync, and only once.
 Step CancelRead(size_t index);
 Step Invalidate();
 Step InvalidateOld();
 Step Install(absl::Duration lifetime = absl::Seconds(400));
 Step Reset();
 Step Destroy();
-// RefuseTasks makes the executor refuse all tasks. RefuseTimers makes the
-// executor refuse all timers. Each of these steps has a second action, which
-// makes the executor accept them again.
+// RefuseTasks makes the executor refuse all tasks, and RefuseTimers all timers.
+// The second action of these steps makes it accept them again.
 Step RefuseTasks();
 Step RefuseTimers();
-// Makes the source answer every call with `answer` before Fetch returns. This
-// step has a second action, after which the source leaves calls unanswered.
+// Makes the source answer every call with `answer` before Fetch returns. After
+// the second action, the source leaves calls unanswered.
 Step AnswerInside(const Answer& answer);
-// `Pass` moves both clocks, as a suspend does. Timers that become due meanwhile
-// do not run yet, and so are late. `StepWall` moves only the wall clock,
-// forward or back.
+// `Pass` moves both clocks, as a suspend does. Timers that become due do not
+// run yet, and so are late. `StepWall` moves only the wall clock, forward or
+// back.
 Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
-// Calls `run`. This step can happen even if the Refreshable does not exist.
+// Can happen even if the Refreshable does not exist.
 Step Do(std::string name, std::function<void(World&)> run);
 
-// Answers of the source. `Succeed()` is in schedule_world.h. Fail returns a
-// failure. FailFor returns a failure with a Retry-After.
+// Answers of the source, besides `Succeed()` in schedule_world.h. FailFor
+// returns a failure with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
-// Returns an answer with the token that was invalidated. The answer has a new
-// token if none was invalidated, or if a later token has been published.
+// Returns an answer with the token that was invalidated. The token is new if
+// none was invalidated or a later token has been published.
 Answer BringInvalidated();
-// Returns an answer with the token that the Refreshable holds. The answer has a
-// new token if the Refreshable holds no token, or may already have released its
-// token (R12).
+// Returns an answer with the token that the Refreshable holds. The token is new
+// if the Refreshable holds none or may have released it (R12).
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
 // Returns an Answer that makes the source drop the call.
 Answer Drop();
@@ -113,18 +108,17 @@ Answer Drop();
 // - The source gives any of `answers` to any call that it holds.
 // - Time moves to the deadline of the innermost blocking read that is waiting.
 struct Scenario {
-  // Must be valid. `jitter` is ignored; it counts as 0.
+  // Must be valid. `jitter` counts as 0.
   refreshable::RefreshPolicy policy;
-  // Prepares the world before the first step. A blocking read in `given` runs
-  // tasks and timers in the executor's own order. May be null.
+  // Prepares the world before the first step. May be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
-  // The greatest number of pending tasks and timers that are lost in a schedule
-  // instead of being run. Has no effect if `runs_at_once` is true.
+  // How many pending tasks and timers may be lost in a schedule. Has no effect
+  // if `runs_at_once` is true.
   int losses = 0;
-  // If true, tasks and timers are not steps. Instead, all tasks and due timers
-  // run before each step and after the last step, in the executor's own order.
+  // If true, tasks and timers are not steps. Instead, all that are due run
+  // before each step and after the last step, in the executor's own order.
   bool runs_at_once = false;
   // Makes additional checks (`World::Expect`) after each step. May be null.
   std::function<void(World&)> check;
@@ -134,21 +128,19 @@ struct ExploreOptions {
   // The greatest number of steps in a schedule; >= 0.
   int depth = 8;
   // If true, a state that is reached again is *merged*: the exploration does
-  // not continue from it again. If false, every schedule is run, which is
-  // feasible only for small depths.
+  // not continue from it again. If false, every schedule is run.
   bool merge = true;
-  // From every `recheck`-th merged state, each possible next step is run after
-  // all, to check that it leads to the same state as the first time. 0 turns
-  // this check off.
+  // Every `recheck`-th merged state is continued by each possible step after
+  // all, to check that this leads to the same states. 0 turns this check off.
   int recheck = 1;
   // If a schedule takes longer than this, its steps are written to stderr, and
-  // the program is aborted by means of SIGALRM. The timeout is rounded up to
-  // whole seconds. If it is 0, or 24 hours or more, there is no limit.
+  // SIGALRM aborts the program. The timeout is rounded up to whole seconds. If
+  // it is 0, or 24 hours or more, there is no limit.
   absl::Duration timeout = absl::Seconds(60);
 };
 
-// The names of what happens, in order: actions of the scenario's steps, tasks,
-// timers, answers, deadlines. Each of these is called a step of the schedule.
+// The names of a schedule's steps, in order: actions of the scenario's steps,
+// tasks, timers, answers, deadlines.
 using Schedule = std::vector<std::string>;
 
 struct Report {
@@ -157,11 +149,10 @@ struct Report {
   std::string failure;
   Schedule schedule;
 
-  // The number of schedules. Each schedule ends after `depth` steps or when
-  // nothing more can happen. 0 if there was a failure.
+  // The number of schedules, 0 after a failure. Each schedule ends after
+  // `depth` steps or when nothing more can happen.
   double schedules = 0;
-  // The number of runs that the exploration took. Each run begins in a new
-  // world.
+  // The number of runs, each in a new world.
   int64_t runs = 0;
   // The number of different states, including the first one.
   int64_t states = 0;
@@ -171,8 +162,8 @@ struct Report {
   bool ok() const { return failure.empty(); }
 };
 
-// Writes one line with the figures and, if something failed, the failure and
-// its schedule as C++ source.
+// Writes the figures and, if something failed, the failure and its schedule as
+// C++ source.
 std::ostream& operator<<(std::ostream& os, const Report& report);
 
 // Runs the scenario in every schedule, up to options.depth steps, until a check
@@ -196,23 +187,20 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //   time the state is reached, successful answers of the source must be enough.
 //   Every later time, Reset() is called as well.
 //
-// If the program is aborted or hangs during a schedule, Explore writes that
-// schedule to stderr.
+// If the program is aborted or hangs, Explore writes the schedule to stderr.
 //
-// Each schedule runs in a new `World`. What a step captures is shared by all
-// schedules, so the behaviour of a step must depend only on the world.
+// Each schedule runs in a new `World`. All schedules share what a step
+// captures, so the behaviour of a step must depend only on the world.
 //
 // Two states count as the same if they have the same steps left and the same
 // `World::Fingerprint`. If a recheck shows that two such states continue
-// differently, the exploration begins anew. From then on, states with this
-// fingerprint count as the same only if the states that follow them are the
-// same too.
+// differently, the exploration begins anew. It then compares such states also
+// by the states that follow them.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one schedule, and makes the checks of `Explore` after its last step.
-// Also checks that refreshing recovers from there, both without and with
-// Reset(). Returns what is wrong (for example, that a step cannot happen), or
-// an empty string.
+// Also checks that refreshing recovers, both without and with Reset(). Returns
+// what is wrong, or an empty string.
 std::string Replay(const Scenario& scenario, const Schedule& schedule);
 
 }  // namespace schedule

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the explorer: which schedules it runs, how it counts them, and how
-// it reports a failure. Whether it finds faults is tested in
-// explorer_mutants_test.cc.
+// Whether the explorer finds faults is tested in explorer_mutants_test.cc.
 
 #include "refreshable/testing/schedule_explorer.h"
 
@@ -55,8 +53,7 @@ TEST(ScheduleExplorerTest, T4EveryOrderIsRun) {
   const Report each = Explore(scenario, Depth(3, /*merge=*/false));
   EXPECT_EQ(each.schedules, 6);
   EXPECT_EQ(each.runs, 1 + 3 + 6 + 6);
-  // With merging, a state is the set of the steps that have happened. There are
-  // eight such sets.
+  // With merging, a state is the set of the steps that have happened.
   ExploreOptions options = Depth(3);
   options.recheck = 0;
   const Report merged = Explore(scenario, options);
@@ -100,9 +97,8 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
   EXPECT_LT(merged.runs, each.runs);
 }
 
-// Step "d" can happen only if the last step among "a" and "b" was "a". The
-// variable `last` records this, and is not part of the world. So two worlds
-// that look the same may continue differently.
+// Step "d" depends on the variable `last`, which is not part of the world. So
+// two worlds that look the same may continue differently.
 TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   std::string last;
   Scenario scenario;
@@ -119,8 +115,7 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   EXPECT_TRUE(merged.ok()) << merged;
   EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
-  // Without rechecks of merged worlds, the explorer does not notice that these
-  // worlds differ. So it counts the schedules wrongly.
+  // Without rechecks, the explorer does not notice this, and counts wrongly.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
   EXPECT_NE(Explore(scenario, options).schedules, each.schedules);
@@ -142,7 +137,7 @@ TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {
               testing::HasSubstr("never so\n  after {\"read\", \"task 1\"}"));
 }
 
-// Returns a scenario whose step "end" can happen while the source holds a call.
+// The step "end" can happen while the source holds a call.
 Scenario EndsAfterACall(std::function<void(World&)> end) {
   Scenario scenario;
   scenario.steps = {ReadAsync(),

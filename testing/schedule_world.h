@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// World: one Refreshable with its source, its executor and its readers, on
-// which the steps of the schedule explorer act.
+// World: a Refreshable with its source, executor and readers, on which the
+// steps of the schedule explorer act.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 #define REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
@@ -46,9 +46,8 @@ class World;
 // An answer of the token source to a call.
 struct Answer {
   std::string name;
-  // Makes the result at the moment when the call is answered. If `result` is
-  // null, the call is dropped without an answer. A new token must come from
-  // `World::NewToken`.
+  // Makes the result when the call is answered. If `result` is null, the call
+  // is dropped. A new token must come from `World::NewToken`.
   std::function<absl::StatusOr<refreshable::Credential<std::string>>(World&)>
       result;
 };
@@ -60,26 +59,24 @@ Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 // Which generation a read rejects (`ReadOptions::rejected`).
 enum class Rejects {
   kNone,
-  kLast,  // The generation published last; none if nothing was published.
-  kOld,   // The generation before the last; none if there were fewer than two.
-  kNext,  // The generation after the last, which has not been published.
+  kLast,  // The generation published last, if any.
+  kOld,   // The generation before the last, if any.
+  kNext,  // The generation after the last, not yet published.
 };
 
-// Everything that one schedule of a scenario acts on: a Refreshable, its source
-// and its executor, in virtual time. Each call of the source is held until
-// `AnswerCall`. The world checks at once what the Refreshable returns and
-// reports. `Check` checks the Refreshable's state.
+// A Refreshable, its source and its executor, in virtual time. Each call of the
+// source is held until `AnswerCall`. The world checks at once what the
+// Refreshable returns and reports. `Check` checks the Refreshable's state.
 //
-// The world's source, observer, hook and callbacks call the Refreshable. If the
-// Refreshable holds a lock while it calls them, the program hangs, which
-// ExploreOptions::timeout detects. A world must be used only by the thread that
-// made it.
+// The world's source, observer, hook and callbacks call the Refreshable. So the
+// program hangs if the Refreshable holds a lock while it calls them. Only the
+// thread that made a world may use it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<refreshable::Lease<std::string>>;
 
-  // Requires: the policy is valid. `jitter` is ignored; it counts as 0.
+  // Requires: the policy is valid. `jitter` counts as 0.
   explicit World(refreshable::RefreshPolicy policy);
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -87,28 +84,27 @@ class World {
 
   // ---- What a step may do ----
 
-  // Returns the Refreshable, which must not have been destroyed.
+  // The Refreshable must not have been destroyed.
   Token& token() { return *token_; }
   bool destroyed() const { return token_ == nullptr; }
   refreshable::ManualExecutor& executor() { return executor_; }
   const refreshable::ManualExecutor& executor() const { return executor_; }
   refreshable::Instant Now() const { return executor_.clock().Now(); }
 
-  // ReadAsync calls GetAsync. ReadBlocking calls Get, and returns when Get
-  // returns; if Get has to wait, other steps happen in the meantime. `rejects`
-  // says which generation the read rejects.
+  // ReadAsync calls GetAsync. ReadBlocking calls Get, and other steps happen
+  // while Get waits. `rejects` says which generation the read rejects.
   void ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                  std::optional<int> max_retries = std::nullopt,
                  Rejects rejects = Rejects::kNone);
   void ReadBlocking(absl::Duration timeout, Rejects rejects = Rejects::kNone);
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
-  // Calls Refreshable::ReportRejected with the generation published last.
+  // Reports that the generation published last was rejected.
   void ReportRejected();
   // Cancels the `index`-th GetAsync, counted from 0, if it exists. Only
   // schedule::CancelRead may call this.
   void CancelRead(size_t index);
-  // Both call Refreshable::Invalidate, with the generation published last
-  // (Invalidate) or with the generation before that (InvalidateOld).
+  // Both call Refreshable::Invalidate: with the generation published last, or
+  // with the generation before that.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -116,8 +112,8 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // TakeTasks sets whether the executor accepts tasks from now on. TakeTimers
-  // sets whether it accepts timers.
+  // TakeTasks sets whether the executor accepts tasks, and TakeTimers whether
+  // it accepts timers.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // RunPending runs the task or timer at `index` of the executor's
@@ -126,7 +122,7 @@ class World {
   void LosePending(size_t index);
   void Destroy();
 
-  // Returns the number of calls of the source that have not been answered.
+  // Returns the number of unanswered calls of the source.
   size_t held_calls() const { return held_.size(); }
   // Answers the `index`-th unanswered call, counted from 0, if it exists.
   void AnswerCall(size_t index, const Answer& answer);
@@ -135,7 +131,7 @@ class World {
   void AnswerInside(std::optional<Answer> answer) {
     inside_ = std::move(answer);
   }
-  // Returns a new token, which differs from all tokens before it.
+  // Returns a token that differs from all tokens before it.
   std::string NewToken();
 
   // Runs everything that is due, in the executor's own order.
@@ -143,8 +139,8 @@ class World {
   // Moves both clocks by `d`, and runs everything that becomes due, at its due
   // time.
   void AdvanceBy(absl::Duration d);
-  // Makes a read, and lets the source answer with a new token that lives for
-  // `lifetime`. Requires: the Refreshable has no token.
+  // Makes a read, which the source answers with a new token. Requires: the
+  // Refreshable has no token.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
   // Makes the schedule fail with `what` if `holds` is false.
@@ -156,20 +152,18 @@ class World {
   // ---- What the explorer does ----
 
   // Sets the function that a blocking read calls while it waits. The function
-  // makes one step happen, or returns false at the end of the schedule. While
-  // no function is set, and in CheckRecovers, a waiting read runs tasks and
-  // timers in the executor's own order.
+  // makes one step happen, or returns false at the end of the schedule. Without
+  // a function, and in CheckRecovers, a waiting read runs tasks and timers in
+  // the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // Returns the deadlines of the blocking reads in progress, the innermost
   // last.
   const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }
-  // Returns whether the `index`-th GetAsync, counted from 0, exists and has not
-  // been cancelled.
+  // Returns whether the `index`-th GetAsync exists and has not been cancelled.
   bool cancellable(size_t index) const;
 
-  // Must be called before each step. `step` is a label, a number that
-  // identifies the step. Labels tell apart the tasks that different steps
-  // queue.
+  // Must be called before each step. `step` is the step's label, a number that
+  // tells apart the tasks that different steps queue.
   void Begin(int step) { step_ = step; }
   // Records which tasks the last step queued. Must be called before each
   // `Begin`, and at the end of the schedule.
@@ -194,8 +188,7 @@ class World {
   struct Call {
     refreshable::FetchDone<std::string> done;
     refreshable::FetchContext context;
-    // The epoch in which the answer is accepted (see `Oracle::epoch`). An epoch
-    // ends when a token is published or withdrawn.
+    // The epoch in which the answer is accepted (see `Oracle::epoch`).
     int epoch;
     refreshable::Instant start;
     bool forgotten = false;  // Whether it was abandoned before a Reset().
@@ -211,30 +204,28 @@ class World {
     refreshable::Generation generation;
     // Whether, when GetAsync returned, a token could be served to the read.
     bool served = false;
-    // The published generation that the read rejected, or 0 if there is none.
+    // The published generation that the read rejected, or 0.
     refreshable::Generation rejected;
     // Whether the read was a *rejecting read* (A7) when it was made: the token
     // that it rejects was still served to other reads.
     bool rejecting = false;
-    // Whether the read is a rejecting read that has certainly joined or started
-    // an attempt, and the attempt has not ended.
+    // Whether this rejecting read has certainly joined or started an attempt
+    // that has not ended.
     bool joins = false;
-    // Whether the wall clock was stepped while the read waited and no token
-    // could be served.
+    // Whether the wall clock was stepped while no token could be served.
     bool was_unservable = false;
     bool calling = true;  // Whether GetAsync has not returned yet.
     bool cancelled = false;
     // Whether a refresh may have ended this read with an error.
     bool may_fail = false;
     // Whether the read may have looked for a token again and joined a later
-    // refresh. World cannot see this.
+    // refresh.
     bool may_rejoin = false;
     // Whether the executor lost an attempt while the read waited.
     bool saw_loss = false;
     int saw_failures = 0;  // Attempts that failed while this read waited.
     int ended = 0;
   };
-  // The pending tasks and timers of the executor.
   struct Pending {
     size_t tasks = 0;
     // When the first and the last task were queued.
@@ -244,13 +235,13 @@ class World {
     refreshable::BootTime first_timer = refreshable::BootTime::InfiniteFuture();
   };
 
-  // The origin of a queued task: the label of the step that queued it, and the
-  // task's number among the tasks that this step queued.
+  // The label of the step that queued a task, and the task's number among the
+  // tasks of that step.
   using Origin = std::pair<int, int>;
   // A read that may have joined the refresh in flight: the number of retries
-  // that the read asked for, and an origin. If the read may have joined when a
-  // task ran the read's callback, the origin is the task's. Otherwise the
-  // origin is the label of the step in progress, and -1.
+  // that the read asked for, and the origin of the task that ran the read's
+  // callback. Without such a task, the origin is the label of the step in
+  // progress, and -1.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -258,9 +249,9 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
-  // What is known, just before a read is made, about what the read may do.
+  // What is known of a read just before it is made.
   struct ReadPlan {
-    // The published generation that the read rejects, or 0 if there is none.
+    // The published generation that the read rejects, or 0.
     refreshable::Generation rejected;
     // Whether the executor accepts everything, and no timer may be late.
     bool steady;
@@ -312,8 +303,8 @@ class World {
     handled_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
-  // Returns whether a timer may be late: a timer is due and has not run, or a
-  // timer was ever lost, or timers were ever refused.
+  // Returns whether a timer may be late: a timer is due, or a timer was ever
+  // lost or refused.
   bool Late() const;
   // Returns whether the Refreshable still waits for the answer to `call`.
   bool Live(const Call& call) const;
@@ -338,19 +329,18 @@ class World {
   std::deque<Reader> readers_;
   std::vector<refreshable::BootTime> blocked_;
   std::optional<Answer> inside_;
-  // Whether CheckRecovers has begun. If so, the source answers at once.
+  // Whether CheckRecovers has begun.
   bool at_end_ = false;
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
   // The read that is being made, if any.
   std::optional<ReadPlan> plan_;
-  // Whether CheckPlan has been called for `plan_`.
   bool plan_checked_ = false;
-  bool in_task_ = false;  // Whether a task of the executor is running.
+  bool in_task_ = false;
   // Whether the running task has given an attempt to the executor.
   bool task_submitted_ = false;
-  // The number of attempts that were given to the executor. An attempt counts
-  // until it calls the source, is lost, or its refresh ends.
+  // The number of queued attempts. An attempt counts until it calls the source,
+  // is lost, or its refresh ends.
   int queued_ = 0;
   // Whether the queued or next attempt is told of a rejection.
   Told told_ = Told::kNo;
@@ -361,32 +351,30 @@ class World {
   bool flight_told_ = false;
   bool lost_task_ = false;   // A task was lost, or may have been refused.
   bool lost_timer_ = false;  // A timer was lost, or may have been refused.
-  // For each queued task, by its id: which step queued it (see `Origin`).
+  // The origin of each queued task, by the task's id.
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
   // The reads that may have joined the refresh in flight. These reads determine
-  // how many retries that refresh has, and whether a cooldown follows.
+  // how many retries the refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
   int visible_ = 0;    // The number of source calls and read callbacks.
   int failed_ = 0;     // How often the refresh in flight has failed.
   bool ends_ = false;  // Whether the last failure must end the refresh.
-  int discards_ = 0;   // The number of answers that had to be discarded.
-  // F6: the number of calls that were made while `max_abandoned_calls` or more
-  // calls were abandoned and unanswered. Reset() sets this number to 0. The
-  // answer to a call also does so, unless the call is `forgotten`.
+  int discards_ = 0;   // Answers that had to be discarded.
+  // F6: the number of calls made while at least `max_abandoned_calls` abandoned
+  // calls were unanswered. Reset() sets this number to 0, and so does the
+  // answer to a call that is not `forgotten`.
   int beyond_ = 0;
-  // The time of the last call of the source.
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
-  // `handled_at_` is the time when the Refreshable last handled everything that
-  // was overdue. `read_at_` and `ran_at_` are the times of the last read and
-  // the last task since then. A read or a task may look only at the published
-  // token, and so may leave something overdue.
+  // `handled_at_` is when the Refreshable last handled everything that was
+  // overdue. `read_at_` and `ran_at_` are the times of the last read and the
+  // last task since then, which may have left something overdue.
   refreshable::BootTime handled_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();
-  // Whether `Fingerprint` must tell the reads apart. It must if CancelRead,
-  // which names a read by its index, may be the next step.
+  // Whether `Fingerprint` must tell the reads apart, because CancelRead may be
+  // the next step.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;

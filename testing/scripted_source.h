@@ -28,13 +28,12 @@
 
 namespace refreshable_testing {
 
-// The script of a token source: the answers to its calls. Calls are numbered
-// from 0 in the order in which they come. Each call takes the first prepared
-// answer that has not been taken yet. If there is none, the call takes the
-// answer set by `Always`. Answers are given before `Fetch` returns. Exception:
-// a timer gives the answers of AnswerAfter and AlwaysAfter. A call that finds
-// no answer is held until the test answers it, by its number. Held calls can be
-// answered in any order:
+// The script of a token source: the answers to its calls, which are numbered
+// from 0. Each call takes the next prepared answer or, if there is none, the
+// answer set by `Always`. Answers are given before `Fetch` returns, but a timer
+// gives those of AnswerAfter and AlwaysAfter. A call that finds no answer is
+// held until the test answers it, by its number. Held calls can be answered in
+// any order:
 //
 //   ManualExecutor executor;
 //   ScriptedSource<std::string> source(&executor.clock());
@@ -48,19 +47,18 @@ namespace refreshable_testing {
 //   source.Release(1, "t2", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 //
-// Thread-safe. The destructor drops the held calls without an answer, and later
-// calls are dropped too. Declare the script before the Refreshable.
+// Thread-safe. The destructor drops the held calls, and later calls are dropped
+// too. Declare the script before the Refreshable.
 template <typename Token>
 class ScriptedSource {
  public:
   using Result = absl::StatusOr<refreshable::Credential<Token>>;
   using Function = std::function<Result(const refreshable::FetchContext&)>;
 
-  // The time at which a token of the script expires.
+  // When a token of the script expires.
   class Life {
    public:
-    // The token expires when `lifetime` has passed since the start of the
-    // attempt.
+    // `lifetime` counts from the start of the attempt.
     Life(absl::Duration lifetime)  // NOLINT(google-explicit-constructor)
         : expiry_(refreshable::Expiry::In(lifetime)) {}
     Life(refreshable::Expiry expiry)  // NOLINT(google-explicit-constructor)
@@ -83,17 +81,16 @@ class ScriptedSource {
   // outlive the script.
   explicit ScriptedSource(const refreshable::Clock* clock = nullptr)
       : core_(std::make_shared<Core>(clock, nullptr)) {}
-  // Each call records its start by the clock of `executor`, and the executor's
-  // timers give the answers of AnswerAfter and AlwaysAfter. `executor` must
-  // outlive the script.
+  // Each call records its start by the clock of `executor`, whose timers give
+  // the answers of AnswerAfter and AlwaysAfter. `executor` must outlive the
+  // script.
   explicit ScriptedSource(refreshable::Executor* executor)
       : core_(std::make_shared<Core>(&executor->clock(), executor)) {}
   ScriptedSource(const ScriptedSource&) = delete;
   ScriptedSource& operator=(const ScriptedSource&) = delete;
   ~ScriptedSource() { core_->Close(); }
 
-  // Returns the source to pass to `Refreshable::Create`. It is the same source
-  // each time.
+  // Returns the source to pass to `Refreshable::Create`, the same each time.
   std::shared_ptr<refreshable::TokenSource<Token>> Share() const {
     return core_;
   }
@@ -104,26 +101,24 @@ class ScriptedSource {
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
-  // Prepares one answer. When `delay` has passed since the call, a timer of the
-  // executor gives this answer, even if the attempt is abandoned meanwhile.
-  // Until then the call is held, and the test may release or drop it. If the
-  // executor refuses the timer, the call is dropped. If the script has no
-  // executor, the test fails.
+  // Prepares one answer, which a timer of the executor gives `delay` after the
+  // call, even if the attempt is abandoned meanwhile. Until then the call is
+  // held, and the test may release or drop it. If the executor refuses the
+  // timer, the call is dropped. If the script has no executor, the test fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {
     AnswerAfter(delay, Make(std::move(token), life));
   }
   void AnswerAfter(absl::Duration delay, Result result) {
     core_->Prepare(Return(std::move(result)), delay);
   }
-  // Prepares one answer: whatever `function` returns for the context of the
-  // call. No lock is held while the function runs. The function may block and
-  // throw. It may also read the Refreshable, but must not wait for the attempt
-  // that it answers.
+  // Prepares one answer: what `function` returns for the call's context. No
+  // lock is held while `function` runs. It may block, throw and read the
+  // Refreshable, but must not wait for the attempt that it answers.
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
   // Prepares a hold in place of one answer. The call that takes the hold is
-  // held until the test answers it, even if `Always` has set an answer.
+  // held, even if `Always` has set an answer.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
   // Sets the answer to every call that finds no prepared answer. Replaces the
@@ -135,16 +130,15 @@ class ScriptedSource {
   void AlwaysWith(Function function) {
     core_->SetAlways({std::move(function), std::nullopt});
   }
-  // Like `Always`, but when `delay` has passed since a call, a timer gives the
-  // answer to that call, as with AnswerAfter.
+  // Like `Always`, but a timer gives the answer `delay` after each call, as
+  // with AnswerAfter.
   void AlwaysAfter(absl::Duration delay, Token token, Life life) {
     AlwaysAfter(delay, Make(std::move(token), life));
   }
   void AlwaysAfter(absl::Duration delay, Result result) {
     core_->SetAlways({ReturnAgain(std::move(result)), delay});
   }
-  // Undoes `Always`, AlwaysWith and AlwaysAfter: calls that find no prepared
-  // answer are held again.
+  // Undoes `Always`, AlwaysWith and AlwaysAfter.
   void AlwaysHold() { core_->SetAlways({}); }
 
   // Answers call `index` on the calling thread. If the call is not held, the
@@ -169,8 +163,8 @@ class ScriptedSource {
     absl::MutexLock lock(&core_->mutex_);
     return core_->calls_.size();
   }
-  // Returns the start of each call as the time since the script was
-  // constructed. Requires that the script has a clock.
+  // Returns when each call started, counted from the construction of the
+  // script. Requires that the script has a clock.
   std::vector<absl::Duration> start_times() const {
     std::vector<absl::Duration> times;
     for (const Call& call : calls()) {
@@ -179,7 +173,7 @@ class ScriptedSource {
     return times;
   }
 
-  // Blocks until at least `count` calls have come, for tests with threads.
+  // Blocks until at least `count` calls have come.
   void AwaitCalls(size_t count) const {
     absl::MutexLock lock(&core_->mutex_);
     while (core_->calls_.size() < count) core_->called_.Wait(&core_->mutex_);
@@ -277,9 +271,8 @@ class ScriptedSource {
       return done;
     }
 
-    // Drops all held calls, and makes `Fetch` drop all later calls. A held call
-    // may indirectly own this source, which owns the call. Dropping the call
-    // breaks that cycle.
+    // Drops all held and all later calls. A held call may own this source,
+    // which owns the call. Dropping the call breaks that cycle.
     void Close() {
       std::vector<std::optional<Done>> dropped;
       absl::MutexLock lock(&mutex_);
@@ -309,8 +302,7 @@ class ScriptedSource {
     std::deque<Timed<Once>> prepared_ ABSL_GUARDED_BY(mutex_);
     std::shared_ptr<Timed<Function>> always_ ABSL_GUARDED_BY(mutex_);
     std::vector<Call> calls_ ABSL_GUARDED_BY(mutex_);
-    // The `FetchDone` of each call, by the call's index; nullopt if the call is
-    // not held.
+    // The `FetchDone` of each call; nullopt if the call is not held.
     std::vector<std::optional<Done>> held_ ABSL_GUARDED_BY(mutex_);
   };
 

@@ -36,9 +36,8 @@ using ::testing::StartsWith;
 
 using Source = ScriptedSource<std::string>;
 
-// Calls the source. When the source answers, appends the token, or the message
-// of the error, to `answers`. `answers` must outlive the source, because the
-// source's destructor answers held calls with an error.
+// Appends the token, or the message of the error, to `answers`. `answers` must
+// outlive the source, because the source's destructor answers held calls.
 void Fetch(Source& source, std::vector<std::string>& answers) {
   const FetchContext context(RefreshReason::kFirst, 1, Generation(),
                              absl::Seconds(30),

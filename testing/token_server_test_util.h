@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTokenServer is a token server without a network. MintRig is a
-// TokenSourceRig, through which TokenSourceConformanceTest controls such a
-// server. For the tests of TokenSourceConformanceTest only.
+// A token server without a network, and a rig for it. For the tests of
+// TokenSourceConformanceTest only.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
@@ -28,8 +27,8 @@ namespace refreshable_testing {
 inline constexpr absl::Duration kMintLifetime = absl::Hours(1);
 inline constexpr char kMintSecret[] = "the client's secret";
 
-// A server that issues "token 1", "token 2" and so on. If `time` is given, each
-// request moves the clocks of `time` by a second. Thread-safe.
+// A server that issues "token 1", "token 2" and so on. Each request moves the
+// clocks of `time`, if given, by a second. Thread-safe.
 class FakeTokenServer {
  public:
   explicit FakeTokenServer(refreshable::ManualExecutor* time = nullptr)
@@ -43,9 +42,8 @@ class FakeTokenServer {
     while (stalled_ < requests) changed_.Wait(&mu_);
   }
 
-  // Returns a new token, or an error if the server is failing. While the server
-  // is stalled, blocks and calls `give_up` about every millisecond. Returns
-  // CANCELLED if `give_up()` returns true meanwhile.
+  // Returns a new token, or an error if the server is failing. Blocks while the
+  // server is stalled, but returns CANCELLED once `give_up()` returns true.
   template <typename Predicate>
   absl::StatusOr<std::string> Issue(Predicate give_up) {
     if (time_ != nullptr) time_->Suspend(absl::Seconds(1));
@@ -83,9 +81,8 @@ class FakeTokenServer {
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// A predicate for `FakeTokenServer::Issue`. Returns true if the call of
-// `context` has been cancelled. Also returns true if the timeout of `context`
-// has passed, in real time, since this object was constructed.
+// A predicate for `FakeTokenServer::Issue`. Returns true if the call has been
+// cancelled, or if its timeout has passed in real time.
 class GiveUpWhen {
  public:
   explicit GiveUpWhen(const refreshable::FetchContext& context)
@@ -99,9 +96,8 @@ class GiveUpWhen {
   const absl::Time start_ = absl::Now();
 };
 
-// The base class of a TokenSourceRig whose sources ask a FakeTokenServer.
-// Implements everything except `Make`. If `virtual_time` is true, only requests
-// to the server move the clock. Otherwise the clock is the system's.
+// A rig whose sources ask a FakeTokenServer. If `virtual_time` is true, only
+// requests to the server move the clock. Otherwise the clock is the system's.
 class MintRig : public TokenSourceRig<std::string> {
  public:
   explicit MintRig(bool virtual_time = false)

@@ -47,8 +47,7 @@ struct Why {
 };
 
 // A call of a source on a thread of its own. As in a Refreshable, the thread
-// shares ownership of the source until `Fetch` returns. After that, a call that
-// has not been answered yet does not keep the source alive.
+// shares ownership of the source only until `Fetch` returns.
 class Call {
  public:
   explicit Call(std::shared_ptr<AnySource> source, const Why& why = Why(),
@@ -75,13 +74,13 @@ class Call {
   void Cancel() { *cancelled_ = true; }
 
   // Waits until the call has released the source, but at most a second, because
-  // `Fetch` or the source's destructor may wait for the server.
+  // the source may wait for the server.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
   }
 
-  // Waits until the call has returned and released the source, and has been
-  // answered or dropped.
+  // Waits until the call has been answered or dropped, and its thread has
+  // ended.
   const SourceAnswer& Await() {
     AwaitOrGiveUp(ended_, "a call of the source to end");
     if (thread_.joinable()) {
@@ -92,8 +91,8 @@ class Call {
   }
 
  private:
-  // The call's `done` function owns a Held. So the Held is destroyed when the
-  // call has been answered or dropped.
+  // The call's `done` function owns a Held, which is destroyed when the call
+  // has been answered or dropped.
   struct Held {
     explicit Held(Call* c) : call(c) {}
     ~Held() { call->ended_.Notify(); }
@@ -106,8 +105,8 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // The clause sees a failure, because a FetchDone that is destroyed
-      // without having been called answers with an error.
+      // The clause sees a failure, because the destroyed FetchDone answers with
+      // an error.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -126,8 +125,7 @@ SourceAnswer Ask(const std::shared_ptr<AnySource>& source,
   return Call(source, why).Await();
 }
 
-// Returns every part of a status that may get into a log: its text and its
-// payloads.
+// Returns every part of a status that may get into a log.
 std::string Everything(const absl::Status& status) {
   std::string text = status.ToString(absl::StatusToStringMode::kWithEverything);
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
@@ -136,8 +134,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Reads `clock` until it has moved, but at most 10,000 times, because a virtual
-// clock does not move by itself. Returns whether the clock has moved.
+// Waits until `clock` has moved, and returns whether it has. A virtual clock
+// does not move by itself.
 bool AwaitTick(const Clock& clock) {
   const BootTime start = clock.Now().boot;
   bool moved = false;
@@ -185,9 +183,8 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
   if (answer.expiry.is_relative()) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
-    // `latest` is the latest moment at which the call can have started. If the
-    // clock moves by itself, the call started before the present moment.
-    // Otherwise the call started at `start`, even if the server has moved the
+    // The latest moment at which the call can have started. If the clock does
+    // not move by itself, that is `start`, even if the server has moved the
     // clock since.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
@@ -195,8 +192,8 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
 }
 
 TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
-  // The second call may get the same token again, for example from a cache of
-  // the source. The source must then state no later expiry than the first time.
+  // The source may return the same token from a cache, but with no later
+  // expiry.
   const SourceAnswer first = Ask(source_);
   ASSERT_TRUE(first.status.ok()) << first.status;
   const Instant answered = rig_->clock().Now();
@@ -218,8 +215,8 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: a rejected generation in the context says that a token was rejected.
-  // The reason need not say so.
+  // A3: the rejected generation says that a token was rejected, whatever the
+  // reason is.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :
@@ -251,7 +248,7 @@ TEST_P(TokenSourceConformanceTest, StatusesHoldNoSecret) {
   const std::string shown =
       Everything(Ask(source_, {RefreshReason::kRejected, 7}).status);
   for (const std::string& secret : secrets) {
-    // HasSubstr is not used, because it would print the secret if it failed.
+    // HasSubstr would print the secret if it failed.
     EXPECT_TRUE(secret.empty() || !absl::StrContains(shown, secret))
         << "a status shows a secret, or the token that was issued before";
   }

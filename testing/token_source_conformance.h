@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenSourceConformanceTest: tests your own TokenSource against what a
-// Refreshable relies on in every TokenSource, clause by clause.
+// TokenSourceConformanceTest: tests your own TokenSource, clause by clause.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
@@ -28,8 +27,7 @@
 namespace refreshable_testing {
 namespace internal {
 
-// The answer of a source to one call, in a form that does not depend on the
-// type of the token.
+// The answer of a source to one call, for any type of token.
 struct SourceAnswer {
   absl::Status status;
   // The other fields are meaningful only if `status` is OK.
@@ -38,25 +36,24 @@ struct SourceAnswer {
   std::string bytes;  // What `TokenSourceRig::Bytes` returned for the token.
 };
 
-// A token source in a form that does not depend on the type of its tokens.
+// A token source, for any type of token.
 class AnySource {
  public:
   virtual ~AnySource() = default;
   virtual void Fetch(const refreshable::FetchContext& context,
                      std::function<void(SourceAnswer)> done) = 0;
   // Returns whether the tokens of `a` and `b` are equal, or false if tokens of
-  // this type cannot be compared. Requires that both statuses are OK.
+  // this type cannot be compared. Both statuses must be OK.
   virtual bool Same(const SourceAnswer& a, const SourceAnswer& b) const = 0;
 };
 
 }  // namespace internal
 
 // A rig controls the server that the source asks, or a substitute for that
-// server. If a test needs something that a rig cannot do, the test does not
-// apply. The server works at first. The test's thread calls the methods, with
-// two exceptions. `AwaitStalled` is called on another thread, for which the
-// test's thread waits. `TokenSourceRig::Bytes` is called on the threads on
-// which the source answers, possibly several at the same time.
+// server. The server works at first. If a test needs something that a rig
+// cannot do, the test does not apply. The test's thread calls the methods,
+// except `AwaitStalled` and `TokenSourceRig::Bytes`. Another thread calls
+// `AwaitStalled`, while the test's thread waits for it.
 class AnySourceRig {
  public:
   virtual ~AnySourceRig() = default;
@@ -75,8 +72,8 @@ class AnySourceRig {
   // Makes the server work again. The requests that hang may end in any way.
   virtual void Heal() {}
 
-  // Returns the lifetime that the server states for each new token. Returns
-  // nullopt if the server states a date of expiry, or nothing at all.
+  // Returns the lifetime that the server states for each new token, or nullopt
+  // if the server states a date or nothing.
   virtual std::optional<absl::Duration> Lifetime() { return std::nullopt; }
 
   // Returns the clock that absolute expiries refer to.
@@ -91,9 +88,8 @@ class AnySourceRig {
   // Returns whether the server issues a new token for each request.
   virtual bool IssuesNewTokens() { return true; }
 
-  // Returns whether the source ends a call soon after the call is cancelled,
-  // even if the server hangs. A source need not do so. The suite tests this
-  // only if this method and `Stall` return true.
+  // Returns whether the source soon ends a cancelled call, even if the server
+  // hangs. A source need not do so.
   virtual bool HeedsCancellation() { return false; }
   // Like HeedsCancellation, but for a call whose timeout has passed.
   virtual bool HeedsTimeout() { return false; }
@@ -123,14 +119,14 @@ class TokenSourceRig : public AnySourceRig {
  public:
   // Returns a new source that asks the rig's server. The rig outlives the
   // source. The rig should not share ownership of the source, because one
-  // clause tests that the source may be destroyed during a call.
+  // clause destroys the source during a call.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
   // Returns the bytes of `token`, which no status may contain. If the result is
-  // empty, the suite does not look for the token in statuses. The default
-  // returns the bytes if Token converts to absl::string_view, and an empty
-  // string otherwise. Called on the threads on which the source answers,
-  // possibly on several at the same time.
+  // empty, the suite does not look for the token. The default returns the bytes
+  // if Token converts to absl::string_view, and an empty string otherwise.
+  // Called on the threads on which the source answers, possibly on several at
+  // the same time.
   virtual std::string Bytes(const Token& token) {
     if constexpr (std::is_convertible_v<const Token&, absl::string_view>) {
       return std::string(absl::string_view(token));
@@ -191,14 +187,13 @@ class TokenSourceRig : public AnySourceRig {
 
 using TokenSourceSubject = Subject<AnySourceRig>;
 
-// The suite. Its tests, in token_source_conformance.cc, are called clauses, and
-// each is named after what it demands. No clause requires that a source answers
-// at most once, because a second answer has no effect (see `FetchDone`).
+// The suite. Each test in token_source_conformance.cc is a clause, named after
+// what it demands. No clause forbids a second answer, which has no effect (see
+// `FetchDone`).
 class TokenSourceConformanceTest
     : public ::testing::TestWithParam<TokenSourceSubject> {
  protected:
-  // The rig is declared first, because it must outlive the source that it
-  // makes.
+  // Declared first, because the rig must outlive its source.
   const std::unique_ptr<AnySourceRig> rig_ = GetParam().make();
   std::shared_ptr<internal::AnySource> source_ = rig_->MakeAny();
 };

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Runs TokenSourceConformanceTest on the library's own sources.
 
 #include "refreshable/testing/token_source_conformance.h"
 
@@ -62,7 +60,7 @@ struct Key {
   int number;
 };
 
-// A rig with only the required method. Its tokens never expire.
+// A rig with only the required method.
 class PlainRig final : public TokenSourceRig<Key> {
  public:
   std::shared_ptr<TokenSource<Key>> Make() override {

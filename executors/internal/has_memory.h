@@ -12,8 +12,7 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Calls `allocate`, which allocates what a task needs. Returns false if
-// `allocate` throws bad_alloc, and true otherwise.
+// Calls `allocate`. Returns false if `allocate` throws bad_alloc.
 template <typename Function>
 bool HasMemory(Function allocate) {
 #ifdef ABSL_HAVE_EXCEPTIONS

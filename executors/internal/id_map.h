@@ -14,12 +14,10 @@
 namespace refreshable {
 namespace executors_internal {
 
-// A hash map from ids to elements. The map owns the elements. Each inserted
-// element must have a greater id than all elements that were inserted before
-// it. T must have the members `uint64_t id` and `T* next_in_bucket`. The map
-// uses `next_in_bucket` to link the elements of a bucket, so `Find` and `Take`
-// usually touch only one bucket and one element. This saves cache misses if the
-// map is large. Thread-compatible.
+// A hash map from ids to elements, which the map owns. Each inserted element
+// must have a greater id than all before it. T must have the members `uint64_t
+// id` and `T* next_in_bucket`. The map links the elements of a bucket by
+// `next_in_bucket`, which saves cache misses. Thread-compatible.
 template <typename T>
 class IdMap {
  public:
@@ -47,13 +45,13 @@ class IdMap {
     }
   }
 
-  // Inserts `element`. `Reserve` must be called before each `Insert`.
+  // `Reserve` must be called before each `Insert`.
   void Insert(std::unique_ptr<T> element) {
     Link(element.release());
     ++size_;
   }
 
-  // Returns the element with this id, or null if there is none.
+  // Returns null if no element has this id.
   const T* Find(uint64_t id) const {
     if (buckets_.empty()) return nullptr;
     const T* element = buckets_[IndexOf(id)];
@@ -61,8 +59,7 @@ class IdMap {
     return element;
   }
 
-  // Removes the element with this id and returns it. Returns null if there is
-  // none.
+  // Removes and returns the element, or returns null if there is none.
   std::unique_ptr<T> Take(uint64_t id) {
     if (buckets_.empty()) return nullptr;
     T** link = &buckets_[IndexOf(id)];
@@ -76,10 +73,9 @@ class IdMap {
 
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
-  // Returns the index of the bucket for `id`. The 64 ids that differ only in
-  // their last six bits have neighbouring buckets, so the buckets of
-  // consecutive ids are close together in memory. The multiplication (Fibonacci
-  // hashing) spreads the groups of 64 ids evenly over the table.
+  // Groups of 64 consecutive ids have neighbouring buckets, which are close
+  // together in memory. The multiplication (Fibonacci hashing) spreads the
+  // groups evenly.
   size_t IndexOf(uint64_t id) const {
     return static_cast<size_t>(((id >> 6) * 0x9E3779B97F4A7C15 >> shift_) ^
                                (id & 63));

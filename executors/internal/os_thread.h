@@ -16,10 +16,9 @@
 namespace refreshable {
 namespace executors_internal {
 
-// A thread, like std::thread. But if the system refuses to create a thread,
-// `Start` returns false, and does not throw. After a successful `Start`, `Join`
-// or `Detach` must be called once before the OsThread is destroyed or started
-// again. Thread-compatible.
+// A thread that the system may refuse to create. After a successful `Start`,
+// `Join` or `Detach` must be called once before the OsThread is destroyed or
+// started again. Thread-compatible.
 class OsThread {
  public:
   using Body = absl::AnyInvocable<void() &&>;
@@ -29,9 +28,9 @@ class OsThread {
   OsThread& operator=(const OsThread&) = delete;
 
   // Calls `body` on a new thread and destroys it there. Returns false if the
-  // system refuses the thread or the memory for `body`; `body` is then
-  // destroyed without having been called. An exception that escapes `body` ends
-  // the program.
+  // system refuses the thread or the memory. In that case `body` is destroyed
+  // without having been called. An exception that escapes `body` ends the
+  // program.
   bool Start(Body body);
   void Join();
   void Detach();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SteadyCondVar: a condition variable whose timed waits do not follow the wall
-// clock.
+// SteadyCondVar: a condition variable that waits by the steady clock.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_STEADY_COND_VAR_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_STEADY_COND_VAR_H_
@@ -14,25 +13,23 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Like absl::CondVar, but timed waits use the steady clock. In older Abseil,
-// absl::CondVar uses the wall clock: if that clock is set back during a wait,
-// the wait becomes longer by the same amount.
+// Like absl::CondVar, but timed waits use the steady clock. In older Abseil, a
+// step back of the wall clock makes a timed wait longer.
 class SteadyCondVar {
  public:
   SteadyCondVar() = default;
   SteadyCondVar(const SteadyCondVar&) = delete;
   SteadyCondVar& operator=(const SteadyCondVar&) = delete;
 
-  // Waits for a signal. May return early. `Mutex` is absl::Mutex or another
-  // class with the methods Lock and Unlock.
+  // Waits for a signal. May return early. `Mutex` must have the methods Lock
+  // and Unlock.
   template <typename Mutex>
   void Wait(Mutex* mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     Lockable<Mutex> lock{mutex};
     changed_.wait(lock);
   }
   // Waits for a signal, but no longer than `timeout`, which must be finite. May
-  // return early. The timeout is measured by a clock that may stand still while
-  // the computer is suspended.
+  // return early. The clock may stand still while the computer is suspended.
   template <typename Mutex>
   void WaitWithTimeout(Mutex* mutex, absl::Duration timeout)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
@@ -43,7 +40,7 @@ class SteadyCondVar {
   void SignalAll() { changed_.notify_all(); }
 
  private:
-  // Adapts `Mutex` to the interface that std::condition_variable_any requires.
+  // Adapts `Mutex` to std::condition_variable_any.
   template <typename Mutex>
   struct Lockable {
     void lock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex->Lock(); }

@@ -25,17 +25,16 @@ namespace refreshable {
 namespace executors_internal {
 namespace {
 
-// A thread that waits for a timer, or for the timeout of `Shutdown`, reads the
-// clock at least this often. A timed wait may ignore the time for which the
-// computer is suspended, but the clock counts that time.
+// A waiting thread reads the clock at least this often. A timed wait may ignore
+// the time for which the computer is suspended, but the clock counts it.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-// If tasks are queued and no thread takes a task for this long, another thread
-// is created. Exception: there are as many threads as the options permit.
+// If no thread takes a queued task for this long, another thread is created, up
+// to the limit in the options.
 constexpr absl::Duration kStall = absl::Milliseconds(20);
 
-// Returns `time` in nanoseconds since the origin of BootTime, rounded up.
-// Returns the greatest int64_t for the infinite future.
+// Returns the nanoseconds since the origin, rounded up. The infinite future
+// becomes the greatest int64_t.
 int64_t CeilToNanos(BootTime time) {
   const absl::Duration since = time - BootTime();
   const int64_t nanos = absl::ToInt64Nanoseconds(since);
@@ -50,14 +49,12 @@ BootTime FromNanos(int64_t nanos) {
              : BootTime() + absl::Nanoseconds(nanos);
 }
 
-// This count is 0 in the first process of the program. In the child of a fork()
-// it is one greater than in the parent.
+// Each fork() makes this count one greater in the child process.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Makes every later fork() increase `fork_count` in the child process. The
-// initializer of `forks_are_counted` calls this function, usually at a time
-// when no other thread can fork. Each new pool calls it too, because a pool may
-// be created before that initializer runs.
+// Makes every later fork() increase `fork_count` in the child. Each new pool
+// calls this too, because a pool may be created before the initializer below
+// runs.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -79,8 +76,8 @@ ThreadPool::ThreadPool(const Options& options, const Clock& clock)
                /*kept=*/1),
       blockers_(options.blocking_threads, options.blocking_threads,
                 /*kept=*/0) {
-  // A load factor of two saves memory. Searches stay fast, because the ids are
-  // nearly consecutive and so fill the buckets evenly.
+  // A load factor of two saves memory. The nearly consecutive ids still fill
+  // the buckets evenly.
   timers_by_id_.max_load_factor(2);
 }
 
@@ -125,8 +122,8 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
     }
     timers_changed_.Signal();
   }
-  // Pending tasks are destroyed before the wait below, because a running task
-  // may be waiting for a pending task to be run or destroyed.
+  // A running task may wait until a pending task is run or destroyed. So the
+  // pending tasks are destroyed before the wait below.
   while (!tasks.empty()) tasks.pop_front();
   while (!blocking.empty()) blocking.pop_front();
   while (!timers.empty()) timers.erase(timers.begin());
@@ -159,8 +156,7 @@ std::shared_ptr<ThreadPool> ThreadPool::Release() {
 
 bool ThreadPool::Enqueue(Lane* to, Task task) {
   // The task's move constructor and destructor are the caller's code and must
-  // not run under the lock. So the task is moved into a node here, and only the
-  // node is linked into the queue under the lock.
+  // not run under the lock. Only a node is linked into the queue there.
   std::list<Task> node;
   if (!HasMemory([&] { node.push_back(std::move(task)); })) return false;
   ForkMutexLock lock(&mu_);
@@ -221,7 +217,7 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::CheckWatched(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // The system may have refused a thread before, so `Summon` tries again.
+  // The system may have refused a thread before.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving || lane.threads >= lane.max) return;
@@ -252,8 +248,8 @@ bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
     node = timers_.extract(timer);
     return false;
   }
-  // Waking the timer thread takes longer than the rest of this function. So the
-  // timer thread is not woken if it will wake early enough by itself.
+  // Waking the timer thread takes long, so it is woken only if it would wake
+  // too late by itself.
   if (timer == timers_.begin() && (due < wakes_at_ || wakes_at_ <= now)) {
     timers_changed_.Signal();
   }
@@ -283,7 +279,7 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     node.splice(node.end(), lane.queue, lane.queue.begin());
     ++lane.taken;
     ++running_;
-    // The task just taken may block, so another thread must take the next task.
+    // The task just taken may block, so another thread must take the next.
     if (lane.queue.size() > lane.arriving && lane.arriving < kArriving &&
         !Summon(lane)) {
       Watch(lane);
@@ -300,9 +296,9 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Waits until the calling thread is woken. Gives up after `idle_timeout` if the
-// lane has more than `lane.kept` threads. Returns true if the thread must look
-// for a task again, and false if the thread must end.
+// Waits until this thread is woken. Returns true if the thread must look for a
+// task, and false if it must end. A thread beyond `lane.kept` ends after
+// `idle_timeout`.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);
@@ -337,9 +333,8 @@ void ThreadPool::RunTimers(Threads::iterator self) {
   End(self);
 }
 
-// Waits for the first timer, and meanwhile makes the checks that `Watch`
-// requested. Returns true when the timer is due, and false if the thread must
-// end.
+// Waits until the first timer is due, and meanwhile makes the checks that
+// `Watch` requested. Returns false if the thread must end.
 bool ThreadPool::AwaitTimer() {
   while (!closed_) {
     const BootTime now = clock_.Now().boot;

@@ -27,15 +27,14 @@
 namespace refreshable {
 namespace executors_internal {
 
-// The queues, timers and threads of a ThreadExecutor in one process; the child
-// of a fork() gets a pool of its own. Each thread shares ownership of the pool,
-// so that a thread whose task never returns can be left running. Thread-safe.
+// The queues, timers and threads of a ThreadExecutor. The child of a fork()
+// gets a pool of its own. Each thread shares ownership of the pool, so a thread
+// whose task never returns can be left running. Thread-safe.
 class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
  public:
   using Task = Executor::Task;
 
-  // The fields of ThreadExecutor::Options that a pool needs. The values must be
-  // valid.
+  // See ThreadExecutor::Options. The values must be valid.
   struct Options {
     int blocking_threads;
     int workers;
@@ -49,27 +48,24 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Up to this many threads for `Run` are created without delay, if the options
-  // permit so many. A further thread is created only if tasks of `Run` are
-  // queued and no thread takes a task for 20 ms.
+  // Up to this many threads for `Run` are created without delay. A further
+  // thread is created only if no thread takes a queued task for 20 ms.
   static constexpr int kPromptWorkers = 4;
 
   // The maximum number of *arriving* threads for one kind of task. A thread is
   // arriving if it has been woken or created and has no task yet. The maximum
-  // saves wake-ups if there are many short tasks. Blocking tasks still get
-  // their threads: a thread that takes a task summons another thread if there
-  // are more queued tasks than arriving threads. The maximum does not apply if
-  // the queue is full, or if the timer thread summons threads.
+  // saves wake-ups if there are many short tasks. A thread that takes a task
+  // summons another for the next task, so blocking tasks still get their
+  // threads. The maximum does not apply if the queue is full, or if the timer
+  // thread summons threads.
   static constexpr size_t kArriving = 2;
 
-  // Starts the timer thread and one thread for `Run`. Must be called once, by
-  // the thread that created the pool. Returns false if a thread cannot be
-  // started. The pool then refuses all tasks.
+  // Must be called once, by the thread that created the pool. Returns false if
+  // a thread cannot be started. The pool then refuses all tasks.
   bool Start();
   // See `ThreadExecutor::Shutdown`.
   int Shutdown(absl::Duration timeout);
-  // Returns `self_`, the executor's reference to this pool, and clears it.
-  // Called when the executor will not use the pool again. Afterwards
+  // Gives up `self_`, the executor's reference to this pool. Afterwards
   // `InTaskLeftRunning` returns true inside this pool's tasks.
   std::shared_ptr<ThreadPool> Release();
 
@@ -81,25 +77,23 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool OfThisProcess() const {
     return fork_count_ == forks_.load(std::memory_order_relaxed);
   }
-  // Returns whether the calling thread belongs to this pool.
   bool OwnsThisThread() const { return this_thread_().pool == this; }
-  // Returns whether the calling thread belongs to this pool and is inside a
-  // task given to `Run` or `RunBlocking`.
+  // Returns whether the calling thread is inside a task of `Run` or
+  // `RunBlocking` in this pool.
   bool InRunTask() const { return OwnsThisThread() && this_thread_().in_task; }
   // Returns whether the calling thread is inside a task that a destroyed
   // executor left running. May wrongly return false if another copy of the
-  // library created the thread's pool.
+  // library created the pool.
   static bool InTaskLeftRunning() {
     const ThreadPool* const pool = OfThisThread().pool;
     return pool != nullptr && pool->released_;
   }
 
  private:
-  // Each key is a pair: a due time, in nanoseconds since the origin of
-  // BootTime, and an id. Timers run in the order of their keys.
+  // Timers run in the order of their keys: a due time, in nanoseconds since the
+  // origin of BootTime, and an id.
   using Timers = std::map<std::pair<int64_t, uint64_t>, Task>;
-  // If memory runs out, `RunAfter` must refuse the timer and change nothing
-  // else. An Abseil table would break instead.
+  // An Abseil table would break if memory runs out.
   using TimersById = std::unordered_map<uint64_t, Timers::iterator>;
 
   struct ThisThread {
@@ -107,43 +101,42 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     bool in_task = false;
   };
 
-  // The means to wake a thread that waits for a task.
+  // Wakes a thread that waits for a task.
   struct Idler {
     SteadyCondVar woken;  // Its constructor allocates memory.
     bool is_woken = false;
   };
 
-  // A thread, and all the memory that it needs while it runs. The memory is
-  // allocated before the thread is started, so a running thread cannot fail for
-  // lack of memory.
+  // A thread, and all the memory that it needs while it runs. So a running
+  // thread cannot fail for lack of memory.
   struct Thread {
     OsThread os;
     Idler idler;
   };
   using Threads = std::list<Thread>;
 
-  // The queue and the threads of one kind of task (`Run` or `RunBlocking`).
-  // Each Lane is guarded by `mu_`.
+  // The queue and the threads for `Run` or for `RunBlocking`. Each Lane is
+  // guarded by `mu_`.
   struct Lane {
     Lane(int p, int m, int k) : prompt(p), max(m), kept(k) { idle.reserve(m); }
 
     const int prompt;  // Up to this many threads are created without delay.
-    const int max;     // There are never more threads than this.
-    const int kept;    // This many threads stay even if they are idle.
+    const int max;
+    const int kept;  // This many threads stay even if they are idle.
 
     std::list<Task> queue;
     std::vector<Idler*> idle;  // In the order in which they became idle.
     int threads = 0;
-    size_t arriving = 0;  // Threads woken or created that have no task yet.
-    uint64_t taken = 0;   // The number of tasks taken so far.
-    // When the timer thread must check whether a task has been taken since
-    // `watch_at` was set. Infinite if no check is requested.
+    size_t arriving = 0;  // See `kArriving`.
+    uint64_t taken = 0;
+    // When the timer thread must make the check that `Watch` requested.
+    // Infinite if no check is requested.
     BootTime watch_at = BootTime::InfiniteFuture();
     uint64_t taken_before = 0;  // `taken` when `watch_at` was set.
   };
 
-  // Returns whether at least `max_queued` tasks are waiting. A task for which a
-  // thread is arriving does not count.
+  // Returns whether the queue is full. A task for which a thread is arriving
+  // does not count.
   bool Full(const Lane& lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return lane.queue.size() >= options_.max_queued &&
            lane.queue.size() - options_.max_queued >= lane.arriving;
@@ -155,20 +148,18 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Creates a thread. Returns false if it cannot be started.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Starts a thread, which calls `main` with the thread's element of `live_`.
-  // Returns false if there is no memory, or the system refuses the thread.
+  // Returns false if the memory or the thread is refused.
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Requests that the timer thread check, after 20 ms, whether waiting tasks
-  // need another thread. Does nothing if a check is requested already, or if
-  // `lane.max` permits no further thread.
+  // Makes the timer thread check, after 20 ms, whether waiting tasks need
+  // another thread.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Makes the check that `Watch` requested, if it is due. Called by the timer
-  // thread.
+  // Makes the check that `Watch` requested, if it is due.
   void CheckWatched(Lane& lane, BootTime now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // `Work` and `RunTimers` are the main functions of threads. The functions
-  // after them are parts of these two.
+  // `Work` and `RunTimers` are the main functions of threads. The next three
+  // functions are parts of these two.
   void Work(Lane& lane, Threads::iterator self);
   void RunTimers(Threads::iterator self);
   bool AwaitTask(Lane& lane, Idler& me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -178,35 +169,33 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // lock. The thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // `OfThisThread` returns the data of the calling thread. `Forks` returns
-  // `fork_count`, a variable in thread_pool.cc that changes with each fork().
+  // `Forks` returns `fork_count`, a variable that changes with each fork().
   static ThisThread& OfThisThread();
   static const std::atomic<uint64_t>& Forks();
 
   const Options options_;
   const Clock& clock_;
-  // A process may contain several copies of this library, each with a
-  // `fork_count` and thread-local data of its own. The linker decides which
-  // copy's functions a call reaches. With the next three members, a pool always
-  // uses the data of the copy that created it.
+  // A process may contain several copies of this library, each with data of its
+  // own. The linker decides which copy's functions a call reaches. With the
+  // next three members, a pool always uses the data of the copy that created
+  // it.
   ThisThread& (*const this_thread_)() = &OfThisThread;
   const std::atomic<uint64_t>& forks_ = Forks();
   const uint64_t fork_count_ = forks_.load(std::memory_order_relaxed);
   std::atomic<bool> released_{false};
   std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 
-  // No task is run, moved or destroyed under this lock. The lock is not an
-  // absl::Mutex, because that is not safe in the child of a fork().
+  // No task is run, moved or destroyed under this lock. An absl::Mutex would
+  // not be safe in the child of a fork().
   ForkMutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // Wakes the timer thread. Signalled when `closed_` is set, when `Watch`
-  // requests a check, and when there is a new first timer for which the thread
-  // would wake too late by itself.
+  // Signalled when the timer thread must make a check, wait for an earlier
+  // timer, or end.
   SteadyCondVar timers_changed_;
-  // The time at which the timer thread's latest wait ends if no signal ends it
-  // earlier. If the computer is suspended during the wait, the wait ends later.
+  // When the latest wait of the timer thread ends by itself. A suspend of the
+  // computer can make it end later.
   BootTime wakes_at_ ABSL_GUARDED_BY(mu_) = BootTime::InfinitePast();
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Checks that each clause of ClockConformanceTest finds a clock that breaks it.
 
 #include <atomic>
 #include <cstdint>
@@ -50,7 +48,7 @@ enum class Fault {
   kAsksATask,
 };
 
-// An executor's clock with a fault added (no fault if `fault` is kNone).
+// An executor's clock with a fault.
 class FaultyClock final : public Clock {
  public:
   FaultyClock(Fault fault, Executor* executor)
@@ -77,9 +75,8 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread reads the time only in every 101st call. The 100 calls
-        // after that return the same time. So a thread may return an earlier
-        // time than another thread has already returned.
+        // Each thread reads the time only in every 101st call. So it may return
+        // an earlier time than another thread has already returned.
         thread_local Instant cached;
         thread_local int left = 0;
         if (left-- <= 0) {
@@ -132,8 +129,7 @@ class FaultyClock final : public Clock {
   }
 
   // `Moved` and `Stepped` set the coarse clocks anew, unless the fault makes
-  // them stand still. FaultyRig calls `Moved` after it has let time pass, and
-  // `Stepped` after it has stepped the wall clock.
+  // them stand still.
   void Moved() {
     const absl::Time wall = executor_->clock().Now().wall;
     if (fault_ == Fault::kCoarseLags) {

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks that each clause of ExecutorConformanceTest finds an executor that
-// breaks it.
-//
 // long: over 500 lines, because this file lists all faults.
 
 #include <algorithm>
@@ -90,13 +87,11 @@ enum class Fault {
   kDiesUnderLock,
 };
 
-// The number of threads for tasks of `RunBlocking`, if the wrapped executor is
-// a ThreadExecutor.
 constexpr int kBlockingThreads = 2;
 
-// Wraps a ThreadExecutor if `threads` is true, else a ManualExecutor. Adds a
-// fault (no fault if `fault` is kNone). If `in_blocking` is true, a fault of
-// `Run` becomes a fault of `RunBlocking` instead.
+// Wraps a ThreadExecutor if `threads` is true, else a ManualExecutor, and adds
+// a fault. If `in_blocking` is true, a fault of `Run` becomes a fault of
+// `RunBlocking` instead.
 class FaultyExecutor final : public Executor {
  public:
   FaultyExecutor(Fault fault, bool threads, bool in_blocking)
@@ -426,9 +421,8 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  // The wrapped executor, which this object owns. This is not a smart pointer,
-  // because pending tasks may use `inner_` while the destructor deletes the
-  // executor. A smart pointer might already be null then.
+  // This object owns the executor. A smart pointer might already be null while
+  // the executor's destructor destroys tasks that use `inner_`.
   Executor* inner_;
 };
 

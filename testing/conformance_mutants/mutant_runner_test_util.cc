@@ -26,9 +26,8 @@ struct Outcome {
   std::string output;
 };
 
-// Runs this program again in a child process, with only the tests that match
-// `filter`, and returns the outcome of these tests. `environment` is an
-// environment variable for the child process ("NAME=value"), or empty. The
+// Runs this program's tests that match `filter` in a child process.
+// `environment` is an environment variable ("NAME=value"), or empty. The
 // command removes Bazel's variables that select tests or name output files.
 Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   const std::string command = absl::StrCat(
@@ -46,8 +45,7 @@ Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   return outcome;
 }
 
-// Calls all functions, four at a time. Some of them take long, because the
-// tests that they run wait for a timeout.
+// Calls all functions, four at a time, because some wait for a timeout.
 void CallAll(const std::vector<std::function<void()>>& functions) {
   std::atomic<size_t> next{0};
   std::vector<std::thread> threads;
@@ -59,8 +57,7 @@ void CallAll(const std::vector<std::function<void()>>& functions) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Returns the clauses of `suite`: the names of its tests without the subjects'
-// names.
+// Returns the names of the suite's tests, without the subjects' names.
 std::set<std::string> ClausesOf(const std::string& suite) {
   std::set<std::string> clauses;
   const ::testing::UnitTest& all = *::testing::UnitTest::GetInstance();

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Checks that each clause of TokenSourceConformanceTest finds a source that
-// breaks it.
 
 #include <algorithm>
 #include <atomic>
@@ -69,8 +66,8 @@ enum class Fault {
   kLosesItsCallsWhenDestroyed,
 };
 
-// A source with a fault (no fault if `fault` is kNone). Answers each call on a
-// new thread if `async` is true, else on the thread that calls `Fetch`.
+// A source with a fault. If `async` is true, it answers each call on a new
+// thread.
 class FaultySource final : public TokenSource<std::string> {
  public:
   FaultySource(Fault fault, bool async, FakeTokenServer* mint)
@@ -91,8 +88,8 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // A new thread takes this lock before it calls `Answer`, and so waits until
-    // it has been added to `threads_`.
+    // A new thread waits for this lock, and so until it has been added to
+    // `threads_`.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {
@@ -116,8 +113,7 @@ class FaultySource final : public TokenSource<std::string> {
       new FetchDone<std::string>(std::move(done));
       return;
     }
-    // This stands for a use of the destroyed source. A real use would end the
-    // program only by chance.
+    // A real use of the destroyed source would end the program only by chance.
     if (*destroyed) std::abort();
     if (!token.ok()) return done(token.status());
     done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
@@ -159,8 +155,7 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Asks the server. But if the fault is a cache of tokens or failures, may
-  // return a cached token or failure instead.
+  // Asks the server, or returns a cached token or failure if that is the fault.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CrashReport: prints the schedule that the schedule explorer was running when
-// the program was aborted or hung. Private.
+// CrashReport: prints the schedule that was running when the program was
+// aborted or hung. Private.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_
 #define REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_

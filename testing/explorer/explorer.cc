@@ -47,8 +47,8 @@ class Search {
     int number = 0;
   };
 
-  // Returns what can happen next in `world` after `done[i]` actions of each
-  // step i have happened and `losses` tasks or timers have been lost.
+  // Returns what can happen next in `world`, after `done[i]` actions of each
+  // step i and `losses` lost tasks or timers.
   std::vector<Choice> Choices(const World& world,
                               const std::vector<size_t>& done,
                               int losses) const;
@@ -154,7 +154,7 @@ class Run {
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
   // Called at the end of a schedule if no check has failed. Returns whether to
-  // call `World::CheckRecovers`, and sets `*reset`, the argument of that call.
+  // call `World::CheckRecovers(*reset)`.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -180,7 +180,7 @@ class Run {
 
  private:
   // Takes the next step. At the end of the schedule, checks the world and
-  // returns false. Called by `Play`, and by a read that blocks.
+  // returns false.
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();
@@ -227,10 +227,10 @@ std::string Show(const Schedule& schedule) {
 using Path = std::string;
 
 // Searches all schedules, breadth first, so the first failure has a shortest
-// schedule. The *looks* of a state are a hash of what is known of it. If the
-// options say so, states with the same looks are merged. But if two such states
-// continue differently, their looks are *ambiguous*. The search then starts
-// again, and compares such states also by the states that follow.
+// schedule. The *looks* of a state are a hash of what is known of it. States
+// with the same looks may be merged. If two such states continue differently,
+// their looks are *ambiguous*. The search then starts again, and compares such
+// states also by the states that follow.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -281,8 +281,8 @@ class Explorer {
     size_t choices = 0;
   };
   static constexpr int kMostPasses = 100;
-  // The recovery that `Play` checks. kReset: Reset(), then the source succeeds.
-  // kSuccessIfNew: without Reset() if the state looks new, else like kReset.
+  // The recovery that `Play` checks. kSuccessIfNew means: without Reset() if
+  // the state looks new, else with Reset().
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();
@@ -318,8 +318,8 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs `path`, and returns what its last state looks like. If `way` is not
-// kNone, checks the recovery that `way` names, and records any failure.
+// Runs `path`, and returns the looks of its last state. If `way` is not kNone,
+// checks the recovery that `way` names, and records any failure.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;

@@ -24,7 +24,6 @@ using refreshable::internal::UsableFor;
 
 namespace {
 
-// Returns the moment `d` after `now` on both clocks.
 template <typename DualDeadline>
 DualDeadline After(const Instant& now, absl::Duration d) {
   return DualDeadline{now.wall + d, now.boot + d};
@@ -51,10 +50,9 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// A step back of the wall clock can make a stale or expired token fresh again.
-// It is not visible from outside whether the Refreshable noticed, before the
-// step, that the token was stale or expired. So this function makes later
-// checks permit both cases.
+// After a step back of the wall clock, a stale or expired token may be fresh
+// again. It is not visible from outside whether the Refreshable had noticed the
+// old state. So later checks permit both cases.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -64,16 +62,14 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// B7: exhaustion has no effect while a token is usable. So if a step has made
-// the token usable again, the next attempt must wait for the backoff, but not
-// for the probe time.
+// B7: if the step has made the token usable again, the next attempt waits for
+// the backoff instead of the probe time.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
 
-// Updates the record after time has passed. A13: attempts that rejections start
-// form a row. If nobody has rejected the token, the row ends when the token
-// becomes stale. A10: when the token can no longer be served, an attempt that a
+// A13: if nobody has rejected the token, the row ends when the token becomes
+// stale. A10: when the token can no longer be served, an attempt that a
 // rejection started becomes an ordinary attempt.
 void Oracle::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
@@ -141,8 +137,7 @@ void Oracle::OnEvent(const Event& event) {
   }
 }
 
-// Records that an attempt starts. Checks that A13 and `MayStart` permit the
-// start.
+// Records that an attempt starts. Checks that A13 and `MayStart` permit it.
 void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;
@@ -150,12 +145,9 @@ void Oracle::Started() {
       Now().boot < RowFloor()) {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
-  // This check permits two kinds of attempts that were submitted before they
-  // became forbidden. B7: an attempt submitted before the token expired still
-  // starts, even if the expiry has made refreshing exhausted. B3: an attempt
-  // submitted after the token expired still starts, even if a step back of the
-  // wall clock has made the token usable again (`cooldown_over_`). An attempt
-  // that is submitted for a usable token must wait for the cooldown.
+  // Attempts that became forbidden after they were submitted may start. B7: the
+  // token's expiry may have made refreshing exhausted since. B3: a step back of
+  // the wall clock may have made the token usable again (`cooldown_over_`).
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -210,9 +202,8 @@ void Oracle::SetFloor() {
 }
 
 void Oracle::AttemptFailed(const Event& event, bool was_running) {
-  // If the attempt was not running, the limit of abandoned calls was reached,
-  // and the attempt failed without a call of the source (F6). Then `OnFetch`
-  // has not recorded the start of the attempt.
+  // F6: at the limit of abandoned calls, an attempt fails without a call of the
+  // source. `OnFetch` has then not recorded the start of the attempt.
   if (!was_running) Started();
   running_ = false;
   const bool counted = event.failures > failures_;
@@ -221,8 +212,8 @@ void Oracle::AttemptFailed(const Event& event, bool was_running) {
   failed_by_rejection_ ? FailedByRejection(event.status) : Failed(event.status);
 }
 
-// Records the failure of an attempt that a rejection started. A10: this failure
-// is not counted, but its Retry-After delays all attempts.
+// A10: the failure of an attempt that a rejection started is not counted, but
+// its Retry-After delays all attempts.
 void Oracle::FailedByRejection(const absl::Status& status) {
   const absl::Duration asked =
       refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
@@ -251,10 +242,9 @@ void Oracle::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// Checks `until`, the end of a backoff that an event has announced. A10: after
-// the failure of an attempt that a rejection started, only a Retry-After is
-// announced. B3: after the failure of a background attempt, the cooldown may
-// make `until` later than B1 requires.
+// A10: after an attempt that a rejection started, only a Retry-After is
+// announced. B3: after a background attempt, the cooldown may make `until`
+// later than B1 requires.
 void Oracle::BackoffAnnounced(BootTime until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
@@ -308,8 +298,6 @@ void Oracle::Published(Generation generation) {
   if (!offered_by_source_) exempt_ = true;
 }
 
-// Sets the times at which the offered token becomes stale, becomes unusable,
-// and expires (F4).
 void Oracle::SetEdges() {
   const Instant now = Now();
   const absl::Duration life = offered_for_;
@@ -328,8 +316,8 @@ void Oracle::Answered() {
   floor_ = cooldown_ = row_asked_until_ = BootTime::InfinitePast();
 }
 
-// A11: records that the rejected token came again, although the attempt was
-// told of the rejection.
+// A11: the rejected token came again, although the attempt was told of the
+// rejection.
 void Oracle::Unchanged() {
   if (offered_ != token_ || token_.empty()) {
     Fail("A11: told unchanged, and another token came");

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Oracle: what must always hold for a Refreshable, derived from
-// docs/contract.md and not from the library's code. For the schedule explorer
-// only.
+// Oracle: what docs/contract.md promises of a Refreshable. For the schedule
+// explorer only.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
 #define REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
@@ -26,11 +25,10 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// A second implementation of the promises in docs/contract.md. The oracle keeps
-// its own record of tokens, failures and permitted starts, which it derives
-// from the calls made to the Refreshable and from the Refreshable's events. The
-// oracle fails if the Refreshable's behaviour does not agree with this record.
-// Its methods change nothing but the record. Thread-compatible.
+// A second implementation of the promises in docs/contract.md, independent of
+// the library's code. The oracle derives its own record of tokens, failures and
+// permitted starts from the calls and events of the Refreshable. The oracle
+// fails if the Refreshable does not agree with this record. Thread-compatible.
 class Oracle final : public refreshable::Observer {
  public:
   // Requires: policy.jitter == 0. `clock` must outlive the oracle.
@@ -42,34 +40,30 @@ class Oracle final : public refreshable::Observer {
 
   // Must be called before `token` is given to the Refreshable. If `start` is
   // set, the source returns the token for a call that began at `start`.
-  // Otherwise the token is passed to Install. If `token` is empty, no token is
-  // on offer any more.
+  // Otherwise the token is passed to Install. If `token` is empty, the offer
+  // ends.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
   // Must be called before a read and before ReportRejected.
   void BeforeRead() { PassTime(); }
-  // Must be called before Invalidate. `in_flight` says whether a refresh is in
-  // flight. `serves` says whether the running attempt was told that the token
-  // was rejected. If so, Invalidate does not abandon the attempt (A2).
+  // Must be called before Invalidate. `serves` says whether the running attempt
+  // was told of the rejection, and so goes on (A2).
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
   void OnReset();
   // Must be called when an attempt is given to the executor, and again if more
-  // becomes known about the attempt. `by` says whether a rejecting read started
-  // the attempt; kUnclear if that is not visible from outside.
+  // becomes known. `by` says whether a rejecting read started the attempt.
+  // kUnclear means that this is not visible from outside.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
-  // Must be called when the source is called.
   void OnFetch();
   void OnEvent(const refreshable::Event& event) override;
 
   // ---- What the Refreshable returns and reports ----
 
-  // Checks a lease that the Refreshable has handed out. `late` says whether a
-  // timer may be late (`World::Late`). If so, a token that has expired by
-  // BootTime is accepted, because the read may have looked only at the wall
-  // clock.
+  // Checks a lease that the Refreshable has handed out. If a timer may be late
+  // (`World::Late`), a token that has expired by BootTime is accepted.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
@@ -80,27 +74,24 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What is known ----
 
-  // Returns whether the token published last is usable: it was not withdrawn,
-  // and has not reached its `usable_until` (F4).
+  // Returns whether the token published last was not withdrawn and has not
+  // reached its `usable_until` (F4).
   bool Usable() const;
-  // Returns whether the token published last is usable, or has expired but may
-  // still be served (B10).
+  // Returns whether the token published last is usable, or may be served
+  // although it has expired (B10).
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Returns whether an ordinary read (a read that is not a rejecting read, A7)
-  // may start an attempt now. A cooldown (B3) forbids that while the token is
-  // usable.
+  // Returns whether a read that is not a rejecting read (A7) may start an
+  // attempt now.
   bool Permitted() const;
-  // A7, A11: returns true if a read that rejects `generation` must not be given
-  // the token published last, because that token has the same bytes as the
-  // rejected token.
+  // A7, A11: returns whether the token published last has the same bytes as the
+  // token of `generation`.
   bool Covers(refreshable::Generation generation) const {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
   }
   // A7: returns whether a read with `rejected = generation` that begins now is
-  // a rejecting read. The read is an ordinary read if it may be given the token
-  // published last, or if that token can no longer be served.
+  // a rejecting read.
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
@@ -109,29 +100,27 @@ class Oracle final : public refreshable::Observer {
   std::optional<bool> RejectionPermitted() const;
   // A13: returns whether the token published last counts as rejected.
   bool noted() const { return noted_; }
-  // A10: an attempt that a rejection started may fail with a Retry-After.
-  // Returns whether such a Retry-After still forbids every attempt.
+  // A10: returns whether the Retry-After of an attempt that a rejection started
+  // still forbids every attempt.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
-  // Returns whether a rejecting read started the attempt that is running. If no
-  // attempt is running, returns this for the attempt that has just failed.
+  // Returns whether a rejecting read started the running attempt or, if none is
+  // running, the attempt that has just failed.
   ByRejection running_by() const { return running_by_; }
-  // Returns the number of the epoch, which increases with each publication and
-  // each withdrawal. The answer to a call that began in an earlier epoch is
-  // discarded. Exception: A2 may let the call go on after a withdrawal.
+  // The epoch increases with each publication and each withdrawal. The answer
+  // to a call of an earlier epoch is discarded, unless A2 lets the call go on.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
   // Returns the token published last, or "" if there is none or it was
   // withdrawn.
   const std::string& token() const { return token_; }
   // R12: returns whether the Refreshable may have released the token published
-  // last. A Refreshable that has released a token does not recognize the token
-  // when the source returns it again.
+  // last. It would then not recognize that token again.
   bool LetGo() const;
-  // Returns the token withdrawn last, or "" if there is none or another token
-  // has been published since.
+  // Returns the withdrawn token, or "" if there is none or another token has
+  // been published since.
   const std::string& invalidated() const { return invalidated_; }
-  // F5: returns true if an attempt that brings `token` fails, because `token`
-  // was withdrawn and the Refreshable still remembers it.
+  // F5: returns whether an attempt that brings `token` fails, because the
+  // Refreshable remembers that `token` was withdrawn.
   bool Refuses(const std::string& token) const {
     return token == invalidated_ && !invalidated_let_go_ &&
            !invalidated_forgotten_;
@@ -150,13 +139,12 @@ class Oracle final : public refreshable::Observer {
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
-  // Appends to `fingerprint` everything in the oracle's record that affects
-  // later checks.
+  // Appends everything in the record that affects later checks.
   void AppendTo(std::string& fingerprint) const;
 
  private:
-  // A moment on each of the two clocks. The deadline is reached when either
-  // clock has reached its moment (R6).
+  // A moment on each clock. The deadline is reached when either clock has
+  // reached its moment (R6).
   struct DualDeadline {
     absl::Time wall = absl::InfiniteFuture();
     refreshable::BootTime boot = refreshable::BootTime::InfiniteFuture();
@@ -173,8 +161,8 @@ class Oracle final : public refreshable::Observer {
   absl::Duration Backoff() const;
   absl::Duration Cooldown() const;
   refreshable::BootTime AfterInterval() const;
-  // Returns whether the waits of F4, B1 to B3, B7 and A10 permit an attempt
-  // now. If `after_cooldown` is true, ignores B3's cooldown.
+  // Returns whether F4, B1 to B3, B7 and A10 permit an attempt now. If
+  // `after_cooldown` is true, ignores B3's cooldown.
   bool MayStart(bool after_cooldown = false) const;
   bool Probes() const;
   void SetFloor();
@@ -206,8 +194,7 @@ class Oracle final : public refreshable::Observer {
   bool invalidated_let_go_ = false;
   bool invalidated_forgotten_ = false;  // Reset has forgotten `invalidated_`.
   refreshable::Generation generation_;
-  // The tokens of the generations `same_since_` to `generation_` have the same
-  // bytes.
+  // The tokens from this generation to `generation_` have the same bytes.
   refreshable::Generation same_since_;
   int epoch_ = 0;
   DualDeadline stale_at_;
@@ -235,17 +222,16 @@ class Oracle final : public refreshable::Observer {
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
   // Whether, since the cooldown began, the wall clock was stepped while no
-  // token was usable. Without a usable token, the cooldown forbids no attempt
-  // (B3). So an attempt that was submitted before the step may start, even if
-  // the step has made the token usable again.
+  // token was usable. An attempt that was submitted before the step may then
+  // start, even if the token is usable again (B3).
   bool cooldown_over_ = false;
 
   // Whether a rejecting read started the queued attempt.
   ByRejection queued_by_ = ByRejection::kNo;
-  ByRejection running_by_ = ByRejection::kNo;  // What `running_by()` returns.
-  bool noted_ = false;                         // What `noted()` returns.
-  // The number of attempts in the present row. A row is a sequence of attempts
-  // that rejections started (A13). Meaningful only if `row_known_` is true.
+  ByRejection running_by_ = ByRejection::kNo;
+  bool noted_ = false;
+  // The number of attempts in the present row of attempts that rejections
+  // started (A13). Meaningful only if `row_known_` is true.
   int row_ = 0;
   bool row_known_ = true;
   // The end of the Retry-After with which an attempt of the row failed.

@@ -27,9 +27,8 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 namespace {
 
-// `World::RunFirst` may run this many tasks and timers after a call of
-// `AdvanceBy` began. If it would run more, the schedule fails as an endless
-// loop.
+// If one call of `AdvanceBy` runs more tasks and timers than this, the schedule
+// fails as an endless loop.
 constexpr int kBusy = 10000;
 
 }  // namespace
@@ -57,8 +56,8 @@ class World::Source final : public refreshable::TokenSource<std::string> {
   World* const world_;
 };
 
-// The executor of the Refreshable. Passes everything to the world's executor,
-// but lets the explorer decide what runs while a blocking read waits.
+// Passes everything to the world's executor, but lets the explorer decide what
+// runs while a blocking read waits.
 class World::Driver final : public refreshable::Executor {
  public:
   explicit Driver(World* world) : world_(world) {}
@@ -135,8 +134,8 @@ void World::Invalidate() {
       std::find_if(held_.begin(), held_.end(), [this](const Call& call) {
         return Live(call) && call.epoch == oracle_->epoch();
       });
-  // A2: an invalidation does not abandon the running attempt if that attempt
-  // was told that a server rejected this token.
+  // A2: the running attempt goes on if it was told that a server rejected this
+  // token.
   const bool serves = held && running_told_ && live != held_.end() &&
                       Now().boot < live->start.boot + policy_.attempt_timeout;
   oracle_->BeforeInvalidate(token_->health().refreshing, serves);
@@ -341,13 +340,12 @@ void World::OnEvent(const refreshable::Event& event) {
   }
 }
 
-// Records that an attempt has failed. The Refreshable has already decided what
-// to do next, but has not told any read of the failure yet.
+// No read has been told of this failure yet.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
   // A8: if the failed attempt was told of a rejection, the reads that rejected
-  // the token end. Otherwise those reads look for a token again.
+  // the token end. Otherwise they look for a token again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
@@ -361,15 +359,14 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // A read that is being made may itself notice that the attempt has timed
-      // out, and so may a read that looks for a token again in a task. Such a
-      // read came too late to join the attempt.
+      // A read that is being made, or that looks for a token again in a task,
+      // may itself notice the timeout. Such a read came too late to join the
+      // attempt.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;
-    // A read that is being made may have come too late to join the attempt.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }
@@ -411,8 +408,8 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   }
 }
 
-// Calls the Refreshable from inside its user code. If the Refreshable holds a
-// lock around user code, contrary to E5, this call hangs.
+// This call hangs if the Refreshable holds a lock around its user code,
+// contrary to E5.
 void World::BackIn() {
   if (alive_ != nullptr) alive_->stats();
 }

@@ -62,18 +62,17 @@ bool World::MayCall() const {
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
-// Returns all visible facts that a discarded answer must not change. `late` is
-// the value of `Late()` before the answer. Even a discarded answer gives
-// refused callbacks to the executor again (R11), and does the work of a late
-// timer (F7). If either is possible, health, statistics and tasks are left out.
+// Returns all that a discarded answer must not change. `late` is `Late()`
+// before the answer. Even a discarded answer gives refused callbacks to the
+// executor again (R11), and does the work of a late timer (F7). If either is
+// possible, health, statistics and tasks are left out.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << oracle_->generation();
-  // Every answer tries to arm a lost timer again. If the executor still refuses
-  // timers, the answer itself handles what is overdue, which may change
-  // health() and stats().
+  // If the executor still refuses timers, the answer itself handles what is
+  // overdue, which may change health() and stats().
   if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
@@ -113,21 +112,17 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // The condition below means: a refresh is in flight, no attempt is running,
-  // and the next attempt need not wait. So an attempt is queued. A timer must
-  // end that attempt if the executor does not run it in time. (Exception: if a
-  // late timer has yet to queue the attempt, that timer is due, so it satisfies
-  // the check.)
+  // If this condition holds, an attempt is queued. A timer must end the attempt
+  // if the executor does not run it in time.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
                  "E2: no timer ends an attempt that is not run");
   }
   if (pending.tasks > 0) return;
-  // Without a refresh, a read waits only if the executor refused its callback.
-  // The read then waits for the timer that gives the callback to the executor
-  // again (R11). If that timer was refused too, the read waits for the next
-  // operation or answer.
+  // Without a refresh, a read waits only for a timer that gives its refused
+  // callback to the executor again (R11). If that timer was refused too, the
+  // read waits for the next operation or answer.
   Expect(!waiting || health.refreshing ||
              (lost_task_ && (lost_timer_ ||
                              pending.first_timer < BootTime::InfiniteFuture())),
@@ -161,9 +156,8 @@ void World::CheckWaits(const Health& health) {
   }
 }
 
-// Records the last step as the origin of the tasks that have been queued since
-// the last call. If no refresh is in flight, forgets what was known of the last
-// refresh.
+// Records the last step as the origin of the newly queued tasks. If no refresh
+// is in flight, forgets what was known of the last refresh.
 void World::Note() {
   reads_told_apart_ = false;
   int of_step = 0;
@@ -279,9 +273,8 @@ void World::CheckRecovers(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  // Without Reset(), a read must start the refresh. A read is also necessary if
-  // a timer was lost: nothing else makes the Refreshable notice that timers are
-  // accepted again.
+  // Without Reset(), a read must start the refresh. If a timer was lost, only a
+  // read makes the Refreshable notice that timers are accepted again.
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
@@ -294,10 +287,8 @@ void World::CheckRecovers(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  // Two waits may be needed. After too many failures in a row, refreshing
-  // becomes *exhausted* as soon as no token is usable, and then the next
-  // attempt is later. That may happen when the last token expires during the
-  // first wait.
+  // Two waits may be needed. If the last token expires during the first wait,
+  // refreshing may become exhausted (B7), which delays the next attempt.
   for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;
@@ -315,9 +306,8 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // A usable token must exist now or a second later. If the token has little
-  // time left, it may be usable only now. If the read was served an expired
-  // token (B10), the new token may come within that second.
+  // A token with little time left may be usable only now. If the read was
+  // served an expired token (B10), the new token may come a second later.
   const bool usable = oracle_->Usable();
   AdvanceBy(absl::Seconds(1));  // Refused callbacks run now.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");

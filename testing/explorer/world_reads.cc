@@ -35,9 +35,8 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.usable = oracle_->Usable() && !plan.rejects;
     // If a read is served at once, the task that runs its callback looks for
     // the token again. If the token is gone by then, the read joins a refresh.
-    // A read may be served at once if the token is usable, or if the policy
-    // permits an expired token. A read may also be served at once if a timer is
-    // late and the token has expired only by BootTime.
+    // While a timer is late, a read may be served a token that has expired only
+    // by BootTime.
     reader.may_rejoin =
         !plan.rejects && (oracle_->Usable() || Late() ||
                           policy_.max_stale_on_error > absl::ZeroDuration());
@@ -45,10 +44,9 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = plan.rejects;
     reader.rejected = plan.rejected;
     reader.joins = Joins(plan);
-    // A8, A9: a rejecting read may fail if it is not certain that the read
-    // joins or starts an attempt. B5: an ordinary read may fail if the refresh
-    // in flight has failed more often than the read allows. If no refresh is in
-    // flight, an ordinary read may fail if it must end at once.
+    // A8, A9: a rejecting read may fail unless it certainly joins or starts an
+    // attempt. B5: another read may fail if its retries are spent. If no
+    // refresh is in flight, it may fail if it must end at once.
     reader.may_fail = plan.rejects      ? !reader.joins
                       : plan.refreshing ? Spent(reader)
                                         : plan.ends;
@@ -90,9 +88,8 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
 void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
-  // If a task was refused or a timer is late, the next operation handles what
-  // is overdue (R11, E2). This report may be that operation, and then may start
-  // a refresh.
+  // If a task was refused or a timer is late, this report handles what is
+  // overdue (R11, E2), and so may start a refresh.
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
   Expect(last.value() == 0 || oracle_->noted(),
@@ -118,10 +115,8 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// Returns what is known before a read that rejects `rejected`.
-// `ReadPlan::steady` is false if the executor refuses tasks or timers, or if a
-// timer may be late. If a timer is late, the read may look only at the wall
-// clock, and then find nothing to do.
+// `ReadPlan::steady` is false while a timer is late: the read may look only at
+// the wall clock, and find nothing to do.
 World::ReadPlan World::Plan(Generation rejected) const {
   oracle_->BeforeRead();
   ReadPlan plan;
@@ -142,9 +137,8 @@ World::ReadPlan World::Plan(Generation rejected) const {
   return plan;
 }
 
-// A8, A9: returns whether the read is a rejecting read that certainly joins or
-// starts an attempt. Between two attempts of a refresh, a rejecting read does
-// neither.
+// A8, A9: returns whether a rejecting read certainly joins or starts an
+// attempt. Between two attempts of a refresh, it does neither.
 bool World::Joins(const ReadPlan& plan) const {
   if (!plan.rejects || !plan.steady) return false;
   if (!plan.refreshing) return plan.starts.value_or(false);
@@ -153,10 +147,9 @@ bool World::Joins(const ReadPlan& plan) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// Checks whether a read has started a refresh. A read must have started a
-// refresh if it needed one and was permitted to start it (R2, R3, A9). Two
-// kinds of reads must not have started a refresh: a read that had to end at
-// once (B5), and a rejecting read without permission (A9).
+// Checks whether a read has started a refresh. It must have done so if it
+// needed one and had permission (R2, R3, A9). It must not have done so if it
+// had to end at once (B5), or was a rejecting read without permission (A9).
 void World::CheckPlan(const ReadPlan& plan) {
   if (destroyed()) return;
   if (plan.rejects) {
@@ -208,10 +201,9 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejecting read started the attempt. Inside a task of the executor, it is not
-// known yet who started the attempt: the task may be the callback of a
-// rejecting read, which looks for a token again (A8). RunOrLose finds out
-// afterwards.
+// rejecting read started the attempt. A task of the executor may be the
+// callback of a rejecting read, which looks for a token again (A8). RunOrLose
+// finds that out afterwards.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -234,10 +226,9 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step`, a task or timer, may run the callback of a read for
-// which there is no token any longer. Such a read does not end, but joins the
-// refresh and waits. A timer runs a callback only if the executor has refused
-// the callback's task.
+// Records that `step` may run the callback of a read whose token is gone. Such
+// a read joins the refresh. A timer runs a callback only if the executor has
+// refused the callback's task.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =
@@ -255,9 +246,8 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // Only tasks matter here, because timers start no attempts for rejecting
-  // reads (A9). Exception: a timer may run a callback that the executor
-  // refused. OnSubmit allows for this (`lost_task_`).
+  // Timers start no attempts for rejecting reads (A9). OnSubmit allows for
+  // refused callbacks, which a timer may run (`lost_task_`).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
@@ -268,9 +258,9 @@ void World::RunOrLose(size_t index, bool lose) {
   in_task_ = false;
   if (visible == visible_) NoteCallback(step);
   if (!rejecting) return;
-  // If a task submits an attempt, but does not call the source and does not end
-  // a read, it is the callback of a rejecting read. If `clear` is false, every
-  // task that submits an attempt may be such a callback, but need not be.
+  // A task that submits an attempt, but neither calls the source nor ends a
+  // read, is the callback of a rejecting read. If `clear` is false, any task
+  // that submits an attempt may be such a callback.
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&
       (visible == visible_ || !clear)) {
@@ -285,8 +275,8 @@ bool World::Drive(absl::FunctionRef<bool()> done, BootTime deadline) {
   if (plan_.has_value() && !std::exchange(plan_checked_, true))
     CheckPlan(*plan_);
   if (Now().boot >= deadline) return true;
-  // Other steps happen while the read waits, so what was known before the read
-  // no longer holds. After the wait the read may look for a token again.
+  // Other steps happen while the read waits, so the plan no longer holds. After
+  // the wait the read may look for a token again.
   const std::optional<ReadPlan> plan = std::exchange(plan_, std::nullopt);
   while (!done() && Now().boot <= deadline) {
     if (driver_ != nullptr && !at_end_) {
@@ -351,8 +341,7 @@ void World::CheckOutcome(const LeaseOr& lease, BootTime deadline, bool late) {
   }
 }
 
-// Checks the outcome of a read. `rejected` is the published generation that the
-// read rejected, or 0 if there is none.
+// `rejected` is the published generation that the read rejected, or 0.
 void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
   if (lease.ok()) {
     Expect(rejected.value() == 0 || lease->generation() > rejected,

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plants faults in the library, about one for each clause of docs/contract.md,
-// and checks that the explorer finds each fault in the scenario that this file
-// names for it.
+// Plants faults in the library, and checks that the explorer finds each fault.
 
 #include <algorithm>
 #include <iostream>
@@ -59,17 +57,15 @@ std::string CamelCase(absl::string_view name) {
 
 class PlantedFaultsTest : public testing::Test {
  protected:
-  // Turns off Abseil's deadlock detection, which would take a fifth of the
-  // running time.
+  // Abseil's deadlock detection would take a fifth of the running time.
   static void SetUpTestSuite() {
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   }
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// This program contains copies of library files with all faults. A fault is
-// active only while it is planted. While no fault is planted, the explorer must
-// find nothing.
+// The library files in this program contain all faults, but a fault is active
+// only while it is planted.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -108,9 +104,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"waiter_dropped", "E1Destroy"},
         // A fault of attempts that do not run.
         {"queued_for_good", "F1FirstReads"},
-        // A fault of calls that never return.
-        {"bound_for_good", "F6CallsThatNeverReturn"},
         // Faults of calls and their answers.
+        {"bound_for_good", "F6CallsThatNeverReturn"},
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
@@ -153,9 +148,8 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return CamelCase(info.param.name); });
 
 #ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan would end the program first.
-// The fault "fetch_under_lock" makes the Refreshable hold a lock while it calls
-// the source. The explorer's source calls the Refreshable, and so waits for
-// that lock forever.
+// With this fault, the Refreshable holds a lock while it calls the source. The
+// explorer's source calls the Refreshable, and so waits forever.
 TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsSchedule) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};

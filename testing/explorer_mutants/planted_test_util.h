@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions that activate a fault in copies of library files. plant.awk makes
-// these copies, which include this header and call `Planted`.
+// Functions that activate a fault in copies of library files. The copies, which
+// plant.awk makes, call `Planted`.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
@@ -11,13 +11,10 @@
 namespace planted_faults {
 
 // Plants `fault` in place of the fault planted before. `Plant("")` only removes
-// that fault. `Plant`, `Planted` and `Reached` must be called by the same
-// thread.
+// that fault. The same thread must call all three functions.
 void Plant(absl::string_view fault);
-// Returns whether `fault` is planted.
 bool Planted(absl::string_view fault);
-// Returns whether the program has reached the planted fault since `Plant` was
-// called.
+// Returns whether the program has reached the fault since `Plant`.
 bool Reached();
 
 }  // namespace planted_faults

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The default settings of ThreadSanitizer (TSan) for every program that is
-// built with --config=tsan.
+// The settings of ThreadSanitizer (TSan) for programs that are built with
+// --config=tsan.
 
 extern "C" {
 
 // Makes TSan suppress two false reports.
 //
-// Abseil's Mutex hides its own memory from TSan, but TSan sees two events: the
-// mmap() that allocates the memory of a thread's semaphore, and the first post
-// to that semaphore. TSan sees no ordering between these events and reports a
-// race in Abseil.
+// Abseil's Mutex hides its own memory from TSan. TSan sees the mmap() of a
+// thread's semaphore and the first post to that semaphore, but nothing that
+// orders them.
 //
 // Debian's cpp-httplib was built without TSan. TSan sees its memory accesses
 // through memcmp() and similar functions, but not the synchronization that
@@ -20,8 +19,8 @@ const char* __tsan_default_suppressions() {
          "called_from_lib:libcpp-httplib.so\n";
 }
 
-// Returns TSan's options. Tests fork, and their child processes start threads.
-// By default, TSan would end such a child process.
+// Tests fork, and their child processes start threads. By default, TSan would
+// end such a child process.
 const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 }  // extern "C"
