@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: the Refreshable calls user code, and this code destroys
-// the Refreshable. The simple cases are in lifecycle_test.cc.
+// Tests of clause E1: user code that the library calls destroys the
+// Refreshable.
 
 #include <memory>
 #include <string>
@@ -63,10 +63,9 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// A task that is about to run a read's callback first tells the observer that
-// the token is stale. If the observer destroys the Refreshable, the callback
-// must run before the destructor returns. (In the past, the destructor returned
-// first.) If the observer cancels the read, the callback must not run.
+// The observer is called just before a read's callback runs. Regression test:
+// in the past, the destructor that the observer called returned before the
+// callback had run.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;

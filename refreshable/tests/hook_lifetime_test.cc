@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: the Refreshable's destructor destroys the observer and
-// the functions in the options. It does so even while a call of a server or of
-// the source is in progress.
+// Tests of clause E1: the destructor destroys the user's observer and
+// functions, even while a call is in progress.
 
 #include <memory>
 #include <string>
@@ -31,13 +30,11 @@ using lifecycle_testing::HeldSource;
 using lifecycle_testing::Hour;
 using lifecycle_testing::Strings;
 
-// An HTTP client that answers no call. It keeps the `done` of each call.
+// An HTTP client that answers no call.
 struct Http {
   std::vector<absl::AnyInvocable<void(int)>> calls;
 };
 
-// Starts a CallWithTokenAsync that calls `http`. Its callback adds 1 to
-// `*answers`.
 void Call(Strings& token, Http* http, int* answers) {
   CallWithTokenAsync<int>(
       token, {absl::Seconds(5)},
@@ -48,9 +45,8 @@ void Call(Strings& token, Http* http, int* answers) {
       [answers](const absl::StatusOr<int>&) { ++*answers; });
 }
 
-// Regression test: in the past, a call in progress kept the functions in the
-// options alive. If such a function owned the HTTP client, and the client owned
-// the call, all three lived forever.
+// Regression test: in the past, a hook, the HTTP client that it owned, and the
+// client's call kept each other alive.
 TEST(HookLifetimeTest, E1AClientThatOnlyAHookOwnsGoesWithTheRefreshable) {
   for (const bool in_same_token : {false, true}) {
     ManualExecutor executor;
@@ -100,8 +96,7 @@ namespace users {
 
 int references = 0;
 
-// A token in a namespace whose functions have the names of functions of the
-// library.
+// The library has functions named `Ref` and `Unref` too.
 struct Token {};
 template <typename T>
 void Ref(T*) {

@@ -44,8 +44,7 @@ class LifecycleTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Starts a thread that reads and stores the result in `*out`. Returns when
-  // the read waits for a refresh.
+  // Starts a thread that reads. Returns when the read waits for a refresh.
   void ReadInThread(std::optional<absl::StatusOr<Lease<std::string>>>* out) {
     const int64_t waiting = token_->health().waiters;
     threads_.emplace_back([this, out] { *out = token_->Get(); });
@@ -65,10 +64,8 @@ class LifecycleTest : public ::testing::Test {
 
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
-  // Destroys the Refreshable while two blocking and two asynchronous reads wait
-  // for a refresh. Expects that each read ends with CANCELLED, and that the
-  // executor is not used afterwards. `arrange` brings the refresh into the
-  // state under test. It is called before the last read begins.
+  // Destroys the Refreshable while four reads wait for a refresh. `arrange`
+  // brings the refresh into the state under test.
   void EndWithWaiters(const std::function<void()>& arrange) {
     std::optional<absl::StatusOr<Lease<std::string>>> read[2];
     Outcome outcome[2];
@@ -108,8 +105,7 @@ TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
   EXPECT_TRUE(held_->context(0).cancelled());
 }
 
-// During the backoff no attempt is queued, and the destructor cancels the
-// timer. After the destructor has returned, only the waiting threads keep the
+// After the destructor has returned, only the waiting threads keep the
 // Refreshable's state alive.
 TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
   token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
@@ -155,10 +151,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// If the executor refuses a task, the task is destroyed inside the executor's
-// `Run`. The destructor of the Refreshable waits for threads that are inside
-// the executor, but must not wait for user code. So the observer must not be
-// called while a refused task is being destroyed.
+// The destructor of the Refreshable waits for threads inside the executor. So
+// the observer must not be called while the executor destroys a refused task.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -179,9 +173,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   JoinThreads();
 }
 
-// The executor refuses the timer for the retry, and also the task that would
-// run the read's callback. So the thread of the attempt runs the callback. The
-// destructor must not wait for the callback.
+// The executor refuses the retry's timer and the callback's task. So the thread
+// of the attempt runs the callback.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -195,8 +188,7 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
                      inside.Notify();
                      leave.WaitForNotification();
                    });
-  // The next timer that the Refreshable arms is for the retry. The executor
-  // refuses this timer, and all later timers and tasks.
+  // The next timer is for the retry.
   probe_.on_run_after = [&] {
     probe_.refuse_timers = true;
     probe_.refuse_runs = true;
@@ -240,12 +232,10 @@ TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
   EXPECT_EQ(probe_.uses(), uses);
 }
 
-// The destructor waits for a thread that is giving a read's callback to the
-// executor. Here the snapshot cell answers the read, and the machine is not
-// asked.
+// Here the snapshot cell answers the read, and the machine is not asked.
 TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
-  // The cell answers reads only if the clock has a coarse form. ProbeExecutor's
-  // clock has no coarse form, so this class returns the ManualExecutor's clock.
+  // The cell answers reads only if the clock has a coarse form, and
+  // ProbeExecutor's clock has none.
   class CoarseProbe : public ProbeExecutor {
    public:
     explicit CoarseProbe(ManualExecutor* base)
@@ -261,8 +251,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   std::atomic<bool> left{false};
   token_ = Make(&probe, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  // The destructor below first ends the read of this thread. Then it waits for
-  // the thread that calls GetAsync and is inside `Run`.
+  // The destructor ends this thread's read before it waits for the thread
+  // inside `Run`.
   threads_.emplace_back([&] {
     Strings::ReadOptions options;
     options.rejected = Generation(1);
@@ -339,8 +329,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsHook) {
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
 }
 
-// Regression test: in the past, if the hook destroyed the Refreshable during a
-// blocking read, the read used freed memory.
+// Regression test: in the past, the read used freed memory.
 TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
   Strings::Options options;
   options.on_token_changed = [&](const auto&) { token_.reset(); };
@@ -401,8 +390,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Regression test: the observer destroys the Refreshable when an attempt
-// starts. In the past, the library called the source nevertheless.
+// Regression test: in the past, the library called the source nevertheless.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -435,9 +423,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// A callback that the destructor runs may call every method, but no method
-// returns a token. Regression test: in the past, `TryGet` inside such a
-// callback read a freed token.
+// Regression test: in the past, `TryGet` inside the callback read a freed
+// token.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sources, an executor and functions that many tests in this folder share. Test
-// only.
+// Sources, an executor and functions for the tests in this folder.
 
 #ifndef REFRESHABLE_TESTS_LIFECYCLE_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_LIFECYCLE_TEST_UTIL_H_
@@ -34,13 +33,12 @@ inline Credential<std::string> Hour(std::string token) {
   return {std::move(token), Expiry::In(absl::Hours(1))};
 }
 
-// Calls `condition` until it returns true, and yields between the calls.
 template <typename Condition>
 void SpinUntil(Condition condition) {
   while (!condition()) std::this_thread::yield();
 }
 
-// A source that passes the arguments of each call to a function.
+// A source that passes each call to a function.
 template <typename Token = std::string>
 class LambdaSource final : public TokenSource<Token> {
  public:
@@ -60,7 +58,6 @@ inline std::shared_ptr<TokenSource<std::string>> MakeSource(
   return std::make_shared<LambdaSource<>>(std::move(function));
 }
 
-// Returns a source that answers each call at once with `token`.
 inline std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
   return MakeSource([token = std::move(token)](const auto&, auto done) {
     done(Hour(token));
@@ -85,7 +82,6 @@ class HeldSource final : public TokenSource<std::string> {
     absl::MutexLock lock(&mutex_);
     return calls_[i].first;
   }
-  // Answers call number `i`. The first call is number 0.
   void Answer(size_t i, Result result) { Take(i)(std::move(result)); }
   // Destroys the `done` of call number `i` without an answer.
   void Drop(size_t i) { Take(i); }
@@ -100,8 +96,7 @@ class HeldSource final : public TokenSource<std::string> {
   std::vector<std::pair<FetchContext, FetchDone<std::string>>> calls_;
 };
 
-// An executor that counts calls and passes them on to `base`. A test can make
-// it refuse tasks and timers, and can run code inside a call.
+// An executor that counts calls and passes them on to `base`.
 class ProbeExecutor : public Executor {
  public:
   explicit ProbeExecutor(Executor* base) : base_(base), clock_(this) {}
@@ -133,10 +128,9 @@ class ProbeExecutor : public Executor {
   }
   const Clock& clock() const override { return clock_; }
 
-  // Returns the number of calls so far: of the clock's `Now`, and of all
-  // methods above except `clock`.
+  // Counts the calls of the clock's `Now`, and of all methods above except
+  // `clock`.
   int uses() const { return uses_; }
-  // Returns the number of calls of RunAfter so far.
   int timers() const { return timers_; }
 
   std::function<void()> on_run;
@@ -176,7 +170,7 @@ inline std::unique_ptr<Strings> Make(
   return *std::move(made);
 }
 
-// The outcome of a GetAsync: how often its callback ran, and with which result.
+// The outcome of a GetAsync, whose callback ran `ended` times.
 struct Outcome {
   std::atomic<int> ended{0};
   absl::Status status;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of misuse by callers, and of token types that the library must support.
+// Tests of misuse by callers, and of unusual token types.
 
 #include <array>
 #include <functional>
@@ -67,19 +67,16 @@ static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
 
-// `kCanBeNull<F>` says whether a function object of type `F` can be null. It
-// must compile for every type, even for `Broken`, whose operator== does not
-// compile.
+// `kCanBeNull<F>` must compile for every type, even for `Broken`, whose
+// operator== does not compile.
 static_assert(internal::kCanBeNull<void (*)()>);
 static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// Invalidates a token and then makes a read, for which the source returns the
-// same value again. Expects that the read succeeds if and only if `replaced` is
-// true. The library compares tokens with `same_token`. If `same_token` is null,
-// the library uses operator==. If there is no operator== either, all tokens
-// count as different.
+// Invalidates a token whose value the source returns again. Expects that the
+// next read succeeds if and only if `replaced` is true. Without `same_token`
+// and operator==, all tokens count as different.
 template <typename Token>
 void ExpectInvalidatedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
@@ -126,8 +123,7 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
     executor.AdvanceBy(absl::Seconds(12));
     ASSERT_TRUE(token->Get().ok());
     executor.RunUntilIdle();
-    // The invalidation abandons the running attempt. The next attempt is due
-    // after a backoff.
+    // The invalidation abandons the running attempt, and a backoff begins.
     ASSERT_TRUE(token->Invalidate(Generation(1)));
     lifecycle_testing::Outcome outcome;
     Strings::ReadOptions read;
@@ -141,9 +137,8 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
   }
 }
 
-// Destroys the executor, calls `use`, and destroys the Refreshable. Expects
-// that the program ends with a message. In the past, the Refreshable called a
-// method of the destroyed executor.
+// Regression test: in the past, the Refreshable called a method of the
+// destroyed executor.
 template <typename E>
 void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
   EXPECT_DEATH(
@@ -153,7 +148,7 @@ void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
         token->Install(lifecycle_testing::Hour("t1")).status().IgnoreError();
         executor.reset();
         use(*token);
-        token.reset();  // Cancels its timer, and so uses the executor.
+        token.reset();  // This cancels its timer.
       },
       "its executor was destroyed first");
 }
@@ -179,9 +174,8 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
   }
 }
 
-// Regression test: in the past, `Create` accepted a source that BlockingSource
-// had made of a null function. The first attempt then crashed, or failed with
-// an error that did not name the cause.
+// Regression test: in the past, `Create` accepted these sources, and the first
+// attempt crashed or failed.
 TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
   using Fetched = absl::StatusOr<Credential<std::string>>;
   ManualExecutor executor;
@@ -207,8 +201,7 @@ TEST(MisuseDeathTest, R11ANullCallbackEndsTheProgramWithAMessage) {
   const auto token = Make(&executor, std::make_shared<HeldSource>());
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), nullptr),
                "GetAsync: the callback is null");
-  // In the past, an empty std::function was accepted, and threw when the
-  // library called it.
+  // In the past, an empty std::function was accepted.
   const std::function<void(absl::StatusOr<Lease<std::string>>)> empty;
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), empty),
                "GetAsync: the callback is null");

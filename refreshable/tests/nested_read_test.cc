@@ -44,7 +44,6 @@ class NestedReadTest : public ::testing::Test {
     options.blocking_threads = workers;
     return *ThreadExecutor::Create(options);
   }
-  // Runs `f` in a task given to `RunBlocking`, and waits until `f` returns.
   void InPool(const std::function<void()>& f) {
     absl::Notification ran;
     ASSERT_TRUE(pool_->RunBlocking([&] {
@@ -102,9 +101,7 @@ TEST_F(NestedReadTest, R10SourceMayNotWaitForItself) {
   EXPECT_EQ(a_->Get().status().code(), StatusCode::kFailedPrecondition);
 }
 
-// The attempt times out while the source runs. If the source reads after that,
-// the read still gets FAILED_PRECONDITION. Reads on another thread get the
-// error of the attempt.
+// The attempt times out while the source runs.
 TEST_F(NestedReadTest, R10SourceMayNotWaitForItselfAfterItsTimeoutEither) {
   ManualExecutor executor;
   Strings::Options options;
@@ -142,8 +139,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // The source answers only when two reads wait. So both threads of the pool
-  // must have started a task before either thread reads.
+  // Both threads must be here before either reads, because the source answers
+  // only when two reads wait.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
@@ -158,8 +155,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// The pool's only thread for blocking tasks waits inside a read. So that thread
-// must run each retry itself.
+// The only thread for attempts waits inside the read, so that thread must run
+// each retry itself.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
   Strings::Options options;
@@ -177,9 +174,8 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   EXPECT_EQ(fetched, 3);
 }
 
-// The executor's timer thread usually tells the observer that an attempt timed
-// out. If the observer's read waited on that thread, no timer could end the
-// wait.
+// If the observer's read waited on the executor's timer thread, no timer could
+// end the wait.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
   Strings::Options options;
@@ -188,13 +184,11 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   options.policy.retry.initial_backoff = absl::Milliseconds(1);
   options.policy.retry.max_backoff = absl::Milliseconds(1);
   options.policy.min_interval = absl::ZeroDuration();
-  // The test makes as many attempts as it needs. So these limits must never be
-  // reached.
+  // The number of attempts is not known, so these limits are high.
   options.policy.retry.max_consecutive_failures = 1000000;
   options.policy.max_abandoned_calls = 1000000;
   std::atomic<int> refused{0};
-  // The observer uses this pointer, because `a_` is null while `a_.reset()`
-  // destroys the Refreshable.
+  // `a_` is null while `a_.reset()` destroys the Refreshable.
   Strings* token = nullptr;
   options.observer = Observe([&](const Event& event) {
     if (event.kind != EventKind::kAttemptAbandoned) return;
@@ -203,8 +197,7 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   });
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
-  // If another thread tells the observer, the observer's read is allowed to
-  // wait. So the test reads until a read of the observer has been refused.
+  // Sometimes another thread tells the observer, whose read may then wait.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses B10, S1 and S2 through the public API: tokens served
-// after their expiry, and what the observer, stats and health report.
+// Tests of the clauses B10, S1 and S2 through the public API.
 
 #include <memory>
 #include <string>
@@ -31,8 +30,7 @@ using ::refreshable_testing::HoldsToken;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// An observer that records the kind of each event. For three kinds it also
-// records one field.
+// An observer that records each event as text.
 class Recorder final : public Observer {
  public:
   void OnEvent(const Event& event) override {
@@ -61,9 +59,8 @@ class ObservedScenarioTest : public ScenarioTest {
   std::unique_ptr<Token> Observed(RefreshPolicy policy = ExactPolicy()) {
     return *Token::Create(source_.Share(), {&executor_, policy, recorder_});
   }
-  // Returns a Refreshable that published the token "t1" at time 0. The token
-  // lives for 100 s. It is stale at 50 s and, because of the expiry margin,
-  // expired at 75 s.
+  // The token "t1" is stale at 50 s and, because of the expiry margin, expired
+  // at 75 s.
   std::unique_ptr<Token> ObservedWithToken(
       RefreshPolicy policy = ExactPolicy()) {
     auto token = Observed(policy);
@@ -142,8 +139,7 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
               ElementsAre("attempt_started first", "token_published",
                           "state_changed fresh"));
 
-  // At 50 s the token is stale. The background refresh fails, which begins a
-  // cooldown.
+  // The token is stale. The background refresh fails, which begins a cooldown.
   AdvanceTo(absl::Seconds(50));
   source_.Answer(down_);
   ASSERT_TRUE(token->Get().ok());
@@ -152,8 +148,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
               ElementsAre("state_changed stale", "attempt_started stale",
                           "attempt_failed", "backoff 6.25s"));
 
-  // At 75 s the token is expired and the cooldown is over. A read starts a
-  // refresh and waits. The first attempt fails and is retried after a backoff.
+  // The token is expired and the cooldown is over. The first attempt fails and
+  // is retried after a backoff.
   AdvanceTo(absl::Seconds(75));
   source_.Answer(down_);
   source_.Answer("t2", absl::Seconds(100));
@@ -164,8 +160,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
                   "attempt_failed", "backoff 4s", "attempt_started expired",
                   "token_published", "state_changed fresh"));
 
-  // The token is invalidated 40 s after its publication. It no longer counts as
-  // young (A5), so the next read starts an attempt at once.
+  // The token no longer counts as young (A5), so the next read starts an
+  // attempt at once.
   executor_.AdvanceBy(absl::Seconds(40));
   source_.Answer("t3", absl::Seconds(100));
   EXPECT_TRUE(token->Invalidate(Generation(2)));
@@ -214,7 +210,7 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // The source is called (call 0).
+  executor_.RunUntilIdle();  // The source is called.
   EXPECT_TRUE(token
                   ->Install(Credential<std::string>(
                       "i1", Expiry::In(absl::Seconds(100))))
@@ -252,7 +248,7 @@ TEST_F(ObservedScenarioTest, S2HealthFollowsAnOutage) {
 
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // The source is called again (call 1).
+  executor_.RunUntilIdle();  // The source is called again.
   health = token->health();
   EXPECT_EQ(health.freshness, Freshness::kExpired);
   EXPECT_TRUE(health.refreshing);

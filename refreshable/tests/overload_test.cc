@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of overloaded executors (E2, R10, R11). An overloaded executor does not
-// run the tasks that it accepted, refuses timers, or refuses everything. The
-// last tests are about slow hooks (R7, S4) and expired tokens (R12).
+// Tests of overloaded executors (E2, R10, R11), slow hooks (R7, S4) and expired
+// tokens (R12).
 
 #include <atomic>
 #include <memory>
@@ -71,9 +70,8 @@ class OverloadTest : public ::testing::Test {
 
 // ---- The executor does not run what it accepted ----
 
-// Regression test: the executor accepts the attempt's task but does not run it.
-// In the past, a read without a deadline then waited forever, and the observer
-// was told nothing.
+// Regression test: in the past, a read without a deadline waited forever if the
+// executor never ran the attempt.
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
@@ -90,8 +88,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].kind, EventKind::kAttemptAbandoned);
   EXPECT_EQ(events[0].status, absl::UnavailableError(kNotRun));
-  // Now the executor recovers and runs the task, but the task's attempt has
-  // ended.
+  // The executor runs the task now, but the task's attempt has ended.
   executor_.RunUntilIdle();
   EXPECT_EQ(outcome.ended, 1);
   EXPECT_EQ(outcome.status.code(), StatusCode::kUnavailable);
@@ -107,7 +104,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   EXPECT_EQ(again.token, "t1");
 }
 
-// An executor that runs each task of `RunBlocking` only after a fixed delay.
+// An executor that runs each task of `RunBlocking` late.
 class LateExecutor final : public ProbeExecutor {
  public:
   LateExecutor(Executor* base, absl::Duration late)
@@ -121,10 +118,9 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// Regression test: the executor runs each task more than 30 s late, when the
-// task's attempt has already been given up. The task must make the attempt that
-// is queued by then. In the past, the task did nothing, and the source was
-// never called.
+// A late task, whose attempt has been given up, must make the attempt that is
+// queued by then. Regression test: in the past, the task did nothing, and the
+// source was never called.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -136,8 +132,8 @@ TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
       executor_.AdvanceBy(absl::Seconds(1));
     }
     ASSERT_EQ(held->calls(), 1u);
-    // A late task of an earlier attempt called the source. The present
-    // attempt's own task runs later, and must do nothing.
+    // An earlier attempt's task called the source. The present attempt's own
+    // task must do nothing.
     executor_.AdvanceBy(absl::Seconds(29));
     EXPECT_EQ(held->calls(), 1u);
     EXPECT_EQ(token->stats().attempts_started, 1);
@@ -172,16 +168,13 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// A task of the executor makes a blocking read. The executor has only one
-// thread, so the read runs the queued attempt itself.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   RunTimersOnly(absl::Seconds(31));
   std::optional<absl::StatusOr<Lease<std::string>>> read;
   executor_.Run([&] { read = token_->Get(absl::Seconds(1)); });
-  // The last pending step is the task that reads. The task of the first
-  // attempt, which was given up, stays queued.
+  // The last pending step is the task that reads.
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
@@ -189,13 +182,11 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 
 // ---- The executor has no timer to spare ----
 
-// Regression test: the executor refuses the Refreshable's timer. Each `Get`
-// must try to arm the timer until the executor accepts it. In the past, no
-// `Get` tried, and reads stayed slow until the token was replaced or became
-// stale.
+// Regression test: in the past, no `Get` tried to arm the refused timer again,
+// and reads stayed slow.
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
-  // Returns how often a `Get` calls the executor. A `Get` that tries to arm the
-  // timer makes more calls than a fast `Get`.
+  // A `Get` that tries to arm the timer makes more calls of the executor than a
+  // fast `Get`.
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
     EXPECT_TRUE(token_->Get(absl::ZeroDuration()).ok());
@@ -215,8 +206,8 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   EXPECT_GT(uses_of_a_read(), fast);
   EXPECT_EQ(executor_.pending(), 1u);
   EXPECT_EQ(uses_of_a_read(), fast);
-  // The timer is armed now, and follows BootTime. So it withdraws the token
-  // when the token expires, even if the wall clock is set back.
+  // The timer follows BootTime, so it withdraws the expired token although the
+  // wall clock was set back.
   executor_.StepWall(-absl::Hours(2));
   executor_.AdvanceBy(absl::Hours(1));
   EXPECT_FALSE(token_->TryGet().ok());
@@ -238,9 +229,8 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- The executor refuses everything ----
 
-// Regression test: the executor refuses all tasks and timers. In the past, the
-// callback of a `GetAsync` then never ran. Now the next `Get` runs the
-// callback. If no `Get` follows, the destructor runs the callback.
+// Regression test: in the past, the callback of a `GetAsync` never ran. Now the
+// next `Get` or the destructor runs the callback.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -263,9 +253,7 @@ TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   }
 }
 
-// `thread` calls GetAsync, and the executor refuses the callback. While
-// `thread` is inside that call, the test's thread also calls GetAsync. The
-// second call must not run the callback of the first call.
+// While `thread` is inside its GetAsync, the test's thread also calls GetAsync.
 TEST_F(OverloadTest, R11ARefusedCallbackDoesNotRunInAnotherGetAsync) {
   class Refuser : public ProbeExecutor {
    public:
@@ -303,8 +291,8 @@ TEST_F(OverloadTest, R11ARefusedCallbackDoesNotRunInAnotherGetAsync) {
   token_.reset();
 }
 
-// The executor refuses a callback and the timer, and then recovers. A later
-// `Get` gives the callback to the executor again.
+// After the executor has recovered, a `Get` gives the callback to the executor
+// again.
 TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = probe_.refuse_timers = true;
@@ -320,8 +308,8 @@ TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
 
 // ---- Slow hooks and expired tokens ----
 
-// Regression test: the timeout of a read passes while the hook runs. In the
-// past, the read then failed, although a token had been published.
+// Regression test: in the past, the read failed, although a token had been
+// published.
 TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   absl::Notification published, release;
   Strings::Options options;
@@ -375,9 +363,8 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// Regression test: the source answers, and the executor refuses the
-// Refreshable's timer. The read's callback must still run after the hook. In
-// the past, the callback ran before the hook had returned.
+// Regression test: in the past, the read's callback ran before the hook had
+// returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;
@@ -397,7 +384,7 @@ TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
 }
 
 // Regression test: in the past, an expired token stayed in memory until it was
-// replaced, and without reads it was never replaced.
+// replaced.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;
   Refreshable<Shared>::Options options;

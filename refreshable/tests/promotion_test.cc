@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of promotion and retry budgets through the public API. A background
-// refresh makes only one attempt. If a read waits for the refresh, the refresh
-// is promoted: it is retried as often as the read's budget (`max_retries`)
-// allows.
+// Tests of promotion and retry budgets. A background refresh makes only one
+// attempt. If a read waits for the refresh, the refresh is promoted: it gets
+// the read's budget of retries (`max_retries`).
 
 #include <cstddef>
 #include <memory>
@@ -59,9 +58,8 @@ TEST_F(PromotionTest, B3PromotedByAReaderItIsRetried) {
   source_.Answer("t2", absl::Hours(1));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
-  // The attempt started at 70 s and failed at 75 s. The backoff of 2 s counts
-  // from the start and is already over. The minimum interval of 1 s counts
-  // from the failure.
+  // The backoff counts from the attempt's start, and is over. The minimum
+  // interval of 1 s counts from the failure.
   EXPECT_EQ(source_.start_times().back(), absl::Seconds(76));
 }
 
@@ -124,9 +122,8 @@ TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
                           absl::Seconds(6), absl::Seconds(14)));
 }
 
-// A read begins between two attempts. If the flight has already made as many
-// retries as the read allows, the read fails at once. Otherwise the read waits
-// for the next attempt.
+// If the flight has already made as many retries as a read allows, the read
+// fails at once.
 TEST_F(PromotionTest, L7ASpentBudgetDoesNotJoin) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

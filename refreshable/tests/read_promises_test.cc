@@ -48,8 +48,8 @@ static_assert(!std::is_default_constructible_v<Lease<std::string>>);
 
 class RefreshablePromisesTest : public ScenarioTest {
  protected:
-  // Returns a policy under which no token counts as young, so that an
-  // invalidation does not count as a failure (A5).
+  // Under this policy no token is young, so an invalidation does not count as a
+  // failure (A5).
   static RefreshPolicy AnyAge() {
     RefreshPolicy policy = ExactPolicy();
     policy.young_token_age = absl::ZeroDuration();
@@ -69,12 +69,12 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
 }
 
-// A read's callback is queued because there is a usable token, but the token is
-// invalidated before the callback runs. The read then waits for the next token.
+// The token is invalidated while the read's callback is queued. The read then
+// waits for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
-  ASSERT_EQ(QueuedTasks(), 1u);  // The task that runs the callback.
+  ASSERT_EQ(QueuedTasks(), 1u);  // This task runs the callback.
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -83,8 +83,8 @@ TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// A read waits for a token. The token is published, but it is invalidated
-// before the read's callback runs. The read then waits for the next token.
+// The token is published and invalidated before the waiting read's callback
+// runs.
 TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   const auto token = Make(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -96,8 +96,8 @@ TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// The hook invalidates the first token after its publication and before the
-// blocking read ends. The read must then wait for the next token.
+// The hook invalidates the first token before the blocking read ends. The read
+// must then wait for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByABlockedReaderOnItsWay) {
   Token* self = nullptr;
   Token::Options options{&executor_, AnyAge()};
@@ -129,9 +129,6 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   }
 }
 
-// The source returns the invalidated token again, and the token is not
-// published. After "t2" is published, invalidating generation 1 once more
-// changes nothing.
 TEST_F(RefreshablePromisesTest, R9SameTokenAgainIsAFailure) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -164,9 +161,8 @@ TEST_F(RefreshablePromisesTest, R10ReadInsideATaskRunsItsOwnAttempt) {
   EXPECT_THAT(order, ElementsAre("read", "behind"));
 }
 
-// The pool has one thread for attempts, and the reader occupies that thread.
-// The attempt is already queued when the reader begins to wait. So only the
-// reader can run the attempt.
+// The reader occupies the only thread for attempts, so only the reader can run
+// the queued attempt.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -194,9 +190,8 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   EXPECT_EQ(source.call_count(), 1u);
 }
 
-// The pool has one thread for attempts, and the reader occupies that thread. A
-// timer queues the retry after the reader has begun to wait. The reader runs
-// the retry itself.
+// The reader occupies the only thread for attempts. A timer queues the retry
+// while the reader waits.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -219,8 +214,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   EXPECT_EQ(source.call_count(), 2u);
 }
 
-// A read with a timeout of 5 s runs an attempt itself. The attempt takes 10 s.
-// The read ends only after the attempt.
+// The read ends only after the attempt that the read runs itself.
 TEST_F(RefreshablePromisesTest, R10ClaimersDeadlineIsCheckedBetweenAttempts) {
   const auto token = Make();
   source_.AnswerWith([&](const FetchContext&) {
@@ -249,9 +243,8 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
   EXPECT_THAT(token->Get(), HoldsToken("t1 by secret"));
 }
 
-// The source of `token` reads `other`, and the source of `other` reads `token`.
-// The source of `other` would wait for the attempt inside which it is called.
-// So its read fails at once, and both attempts end.
+// The source of `other` would wait for the attempt inside which it is called,
+// so its read fails at once.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;
@@ -297,8 +290,8 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
 
-// Callbacks that get an error also run through the executor. The first error is
-// known when the read begins. The second error is a read's timeout.
+// The first error is known when the read begins. The second error is a read's
+// timeout.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -339,8 +332,7 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsUnderNoLock) {
 
 // ---- R12: leases outlive everything ----
 
-// A token type that counts its living objects. An object that was moved from
-// does not count.
+// A token that counts its living objects, without those that were moved from.
 class Counted {
  public:
   explicit Counted(std::string text) : text_(std::move(text)), live_(true) {
@@ -421,8 +413,8 @@ TEST_F(RefreshableLeaseTest, R12UnleasedTokenIsFreedWhenReplaced) {
   }
 }
 
-// An invalidated token is kept until the next publication, so that it can be
-// recognized if the source returns it again.
+// The library keeps an invalidated token, to recognize it if the source returns
+// it again.
 TEST_F(RefreshableLeaseTest, R12InvalidatedTokenIsFreedByTheNextPublication) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;
@@ -434,8 +426,8 @@ TEST_F(RefreshableLeaseTest, R12InvalidatedTokenIsFreedByTheNextPublication) {
   EXPECT_EQ(Counted::count(), 1);
 }
 
-// The Refreshable's destructor frees all its tokens, although a call of the
-// source is not answered yet. The token of the late answer is freed at once.
+// The destructor frees all tokens, although a call of the source is not
+// answered yet.
 TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;
@@ -443,7 +435,7 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ASSERT_TRUE(token->Install({Counted("one"), Expiry::Never()}).ok());
   ASSERT_TRUE(token->Invalidate(Generation(1)));
   token->GetAsync(absl::InfiniteDuration(), [](auto) {});
-  executor.RunUntilIdle();  // The source is called (call 0).
+  executor.RunUntilIdle();  // The source is called.
   token.reset();
   EXPECT_EQ(Counted::count(), 0);
   source.Release(0, Counted("late"), absl::Hours(1));

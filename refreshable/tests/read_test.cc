@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses R1 to R8 and B9. What a read costs (R1) is tested in
-// refreshable/tests/read_path/.
+// Tests of the clauses R1 to R8 and B9.
 
 #include <memory>
 #include <optional>
@@ -123,8 +122,7 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   const auto token = MakeWithToken();
   AdvanceTo(absl::Seconds(74));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  // At 75 s the token expires. The source has not answered the background
-  // attempt.
+  // The source has not answered the background attempt.
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
@@ -135,8 +133,8 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// A read's callback is queued because there is a usable token, but the token
-// expires before the callback runs. The read then waits for the next token.
+// If the token expires before the read's callback runs, the read waits for the
+// next token.
 TEST_F(RefreshableReadTest, R3TokenThatExpiresOnItsWayIsNotHandedOut) {
   const auto token = MakeWithToken();
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -173,8 +171,7 @@ TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
               FailsWith(absl::StatusCode::kDeadlineExceeded));
 }
 
-// With an expiry margin of zero, a token is expired from the very moment of its
-// expiry.
+// Without a margin, a token is expired from the very moment of its expiry.
 TEST_F(RefreshableReadTest, R4ExpiredOnTheWallClocksEdgeToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.expiry_margin = absl::ZeroDuration();
@@ -251,9 +248,7 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
 
 // ---- R6: two clocks ----
 
-// Regression test: a cooldown ends during a suspend. The next read must start a
-// refresh, even before the timer has fired. In the past, the read started no
-// refresh.
+// Regression test: in the past, the read started no refresh.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -302,10 +297,9 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// A token expires during a suspend. Only BootTime shows this, because the wall
-// clock was set back. `TryGet` goes by both clocks (R11), so it does not return
-// the token. The timer follows BootTime. After the timer has run, `Get` does
-// not return the token either.
+// Only BootTime shows that the token has expired, because the wall clock was
+// set back. `TryGet` sees this at once (R11), and `Get` sees it after the timer
+// has run.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -342,9 +336,8 @@ TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
   EXPECT_EQ(QueuedTasks(), 1u);
 }
 
-// The deadline of a blocking read passes during a suspend, when no timer fires.
-// The read ends all the same, because a blocked thread looks at the executor's
-// clock at least once a second.
+// No timer fires during a suspend, but a blocked thread looks at the clock at
+// least once a second.
 TEST_F(RefreshableReadTest, R6BlockedReaderRechecksTheClock) {
   const auto token = Make();
   std::optional<LeaseOr> seen;
@@ -401,8 +394,8 @@ TEST_F(RefreshableReadTest, R7WaiterWhoCannotSeeTheNextAttemptEndsAtOnce) {
             AfterFailures(1), NextAttemptAt(next));
   EXPECT_THAT(outcomes_, ElementsAre(failed));
   EXPECT_EQ(Elapsed(), absl::ZeroDuration());
-  // A read that starts between two attempts fails at once if the next attempt
-  // would start after the read's deadline.
+  // Between two attempts a read fails at once if its deadline comes before the
+  // next attempt.
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(token->Get(absl::Seconds(1) - kTick), failed);
   EXPECT_EQ(Elapsed(), absl::Seconds(1));
@@ -425,8 +418,7 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
 
 TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   auto token = Make();
-  // These reads use up some ids. The order of the callbacks below must not
-  // depend on the values of the ids.
+  // These reads use up some ids, on which the order below must not depend.
   for (int i = 0; i < 4; ++i) {
     token->Cancel(token->GetAsync(absl::InfiniteDuration(), Note()));
   }
@@ -460,9 +452,8 @@ TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   EXPECT_TRUE(watch.expired());
 }
 
-// Regression test: a callback runs while the Refreshable's timer is due but has
-// not fired. In the past, the library then cancelled the timer and armed no new
-// timer. If the wall clock was set back, the token was served after its expiry.
+// Regression test: in the past, the library cancelled a timer that was due when
+// a callback ran. So the token was served after its expiry.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -473,10 +464,10 @@ TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
                       "t1", Expiry::In(absl::Seconds(100))))
                   .ok());
   executor_.StepWall(-absl::Hours(1));
-  executor_.Suspend(absl::Seconds(60));  // The token has been stale for 10 s.
+  executor_.Suspend(absl::Seconds(60));  // The token is stale.
   executor_.RunNext();
   ASSERT_THAT(outcomes_, testing::SizeIs(1));
-  executor_.AdvanceBy(absl::Seconds(15));  // The token is now expired.
+  executor_.AdvanceBy(absl::Seconds(15));  // The token is expired.
   EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
 }
 

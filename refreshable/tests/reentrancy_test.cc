@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses E5, R8, S4 and T1: what callbacks and other user code
-// may do while the library runs them.
+// Tests of the clauses E5, R8, S4 and T1: what user code may do while the
+// library runs it.
 
 #include <atomic>
 #include <functional>
@@ -40,9 +40,8 @@ using refreshable_testing::Observe;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
-// Calls methods of `refreshable`. If the calling thread held a lock of the
-// library, these calls would not return. Returns the status code of a `Get`
-// without a timeout.
+// If the thread held a lock of the library, these calls would not return.
+// Returns the status code of a `Get` without a timeout.
 template <typename Token>
 StatusCode UseAll(Refreshable<Token>& refreshable) {
   (void)refreshable.TryGet();
@@ -133,9 +132,8 @@ TEST_F(ReentrancyTest, E5HookMayUseTheRefreshable) {
   EXPECT_EQ(ran, 2);
 }
 
-// The observer calls the Refreshable in each of the first 99 events. Meanwhile
-// attempts fail and succeed, tokens are invalidated, and the observer's own
-// reads start further refreshes.
+// The observer's own reads cause further events, so the observer stops reading
+// after 99 events.
 TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   int depth = 0;
   std::vector<EventKind> told;
@@ -162,9 +160,8 @@ TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   EXPECT_EQ(token_->health().waiters, 0);
 }
 
-// Regression test: in the past, if an observer read the token on
-// `kAttemptStarted`, the read waited for the attempt that its own thread was
-// about to make. Now the read returns FAILED_PRECONDITION, as inside `Fetch`.
+// Regression test: in the past, the observer's read waited for the attempt that
+// its own thread was about to make.
 TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -177,8 +174,8 @@ TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// Regression test: in the past, a read inside `classify` waited for the attempt
-// whose failure was being classified. Now the read fails at once.
+// Regression test: in the past, the read waited for the attempt whose failure
+// was being classified.
 TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -198,9 +195,8 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
-// A token's `operator==` and destructor call the Refreshable. The library calls
-// `operator==` to find out whether the source has returned the invalidated
-// token again. A read inside `operator==` fails if it would have to wait.
+// The library calls `operator==` to find out whether the source has returned
+// the invalidated token again.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;
@@ -304,9 +300,7 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// Regression test: a blocking read on a ManualExecutor runs a task that throws,
-// and the exception leaves `Get`. In the past, the read remained in the list of
-// waiting reads.
+// Regression test: in the past, the read remained in the list of waiting reads.
 TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
   token_ = Make(&executor_, held_);
   executor_.Run([] { throw 1; });
@@ -345,8 +339,8 @@ TEST_F(ReentrancyTest, E5WhatUserCodeThrowsIsIgnored) {
 }
 #endif
 
-// The hook invalidates the first token after its publication and before the
-// waiting readers wake. The readers must then wait for the next token.
+// The hook invalidates the first token before the readers wake, so they must
+// wait for the next token.
 TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   Strings::Options options;
   options.on_token_changed = [&](const Lease<std::string>& lease) {
@@ -375,9 +369,9 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// If a ManualExecutor has nothing left to run, a read without a deadline
-// usually fails (T1). But here another thread has answered for the source and
-// is inside the hook. So the read must wait until that thread wakes it.
+// A read without a deadline usually fails if a ManualExecutor has nothing left
+// to run. But here another thread, which is inside the hook, will wake the
+// read.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
   absl::Notification idle;
@@ -393,8 +387,7 @@ TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   std::thread answering;
   int drives = 0;
   probe_.on_drive = [&] {
-    // The read's first call of `DriveUntil` only asks whether this thread may
-    // drive the executor.
+    // The first call only asks whether this thread may drive the executor.
     if (++drives != 2) return;
     answering = std::thread([&] {
       held_->Answer(0, Credential<std::string>("t1", Expiry::Never()));
@@ -424,8 +417,7 @@ TEST_F(ReentrancyTest, R8EachReadIsCancelledAlone) {
   ASSERT_EQ(held_->calls(), 1u);
   EXPECT_FALSE(held_->context(0).cancelled());
   held_->Answer(0, Hour("t1"));
-  // The third read has its result, and the task that will run its callback is
-  // queued. The read can still be cancelled.
+  // The third read can still be cancelled, because its callback is only queued.
   EXPECT_TRUE(token_->Cancel(ids[2]));
   executor_.RunUntilIdle();
   EXPECT_FALSE(token_->Cancel(ids[0]));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses E2 and E3: an executor that refuses or drops tasks and
-// timers, and a source that violates its interface.
+// Tests of the clauses E2 and E3: executors that refuse or drop work, and
+// sources that violate their interface.
 
 #include <memory>
 #include <optional>
@@ -41,9 +41,8 @@ class RefusalTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Makes the executor accept tasks and timers again. Then makes a read, and
-  // expects that it causes call number `call` of the source, and returns the
-  // token of that call. The first call is number 0.
+  // Lets the executor accept everything again. Expects that a read then gets
+  // its token from call number `call`, counted from 0.
   void ExpectWorks(size_t call) {
     probe_.refuse_runs = false;
     probe_.refuse_timers = false;
@@ -136,10 +135,9 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
-// Regression test: in the past, a callback that the executor refused ran inside
-// its own `GetAsync`, perhaps under the caller's locks. Now a timer gives the
-// callback to the executor again a second later. If the executor still refuses,
-// the timer runs the callback.
+// Regression test: in the past, a refused callback ran inside its own
+// `GetAsync`, perhaps under the caller's locks. Now a timer gives the callback
+// to the executor again a second later.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -159,10 +157,8 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
-// Regression test: the executor refuses all tasks and timers. In the past, a
-// callback then ran inside its own `GetAsync`. Now the next operation on the
-// Refreshable, such as `Reset`, runs the callback. If no operation follows, the
-// destructor runs the callback.
+// Regression test: in the past, the callback ran inside its own `GetAsync`. Now
+// the next operation or the destructor runs the callback.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextOperationRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -192,10 +188,8 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
   EXPECT_EQ(outcome.ended, 0);
 }
 
-// Regression test: the executor accepts the task that would run a callback, and
-// drops the task later. In the past, the callback then ran only in the
-// destructor. Now the thread that drops the task runs the callback. The
-// callback of a cancelled read does not run.
+// Regression test: in the past, the callback ran only in the destructor. Now
+// the thread that drops the task runs the callback.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
@@ -224,8 +218,7 @@ TEST_F(RefusalTest, E2RefusedRetryTimerEndsTheFlightWithItsLastCause) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
   EXPECT_EQ(GetRefreshError(outcome.status)->cause, "down");
   EXPECT_FALSE(token_->health().refreshing);
-  // Without a timer, reads still follow the schedule. A read fails at once if
-  // the next attempt is not due yet. Otherwise the read starts the attempt.
+  // Without a timer, reads still follow the schedule.
   EXPECT_EQ(token_->Get().status().code(), StatusCode::kAborted);
   EXPECT_EQ(token_->health().failures, 1);
   executor_.AdvanceBy(absl::Seconds(2));
@@ -246,8 +239,6 @@ TEST_F(RefusalTest, E2DroppedRetryTimerEndsTheFlightWithItsLastCause) {
   ExpectWorks(1);
 }
 
-// If the timer for an attempt's timeout is refused, the next read after the
-// timeout abandons the attempt.
 TEST_F(RefusalTest, E2RefusedAttemptTimeoutIsSeenByTheNextRead) {
   probe_.refuse_timers = true;
   Outcome outcome;
@@ -296,10 +287,8 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
   EXPECT_EQ(token_->TryGet()->token(), "t1");
 }
 
-// The executor refuses the timer for an attempt's timeout, and then recovers.
-// Then two reads begin. The deadline of the first read is the moment of that
-// timeout. The deadline of the second read is later. Both deadlines must be
-// noticed: the Refreshable must not believe that the refused timer is armed.
+// The first read's deadline is the moment for which the executor refused a
+// timer. The Refreshable must not believe that this timer is armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -314,10 +303,9 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   token_.reset();
 }
 
-// Regression test: the executor refuses the timer for an attempt's timeout, and
-// then recovers. The attempt fails, and its backoff ends at the moment of that
-// timeout. In the past, the Refreshable believed that the refused timer was
-// armed, and the reader waited forever.
+// The backoff ends at the moment for which the executor refused a timer.
+// Regression test: in the past, the Refreshable believed that this timer was
+// armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);
@@ -335,8 +323,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// After the executor has refused a timer, later operations try to arm it again.
-// If the executor refuses every timer, this must not become an endless loop.
+// Operations try to arm a refused timer again, which must not become an endless
+// loop.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;
   Strings::Options options;
@@ -356,8 +344,7 @@ TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
 
 class SourceTest : public RefusalTest {
  protected:
-  // Makes a Refreshable whose source calls `function`, and returns the status
-  // of a read.
+  // Returns the status of a read from a source that calls `function`.
   absl::Status Get(lifecycle_testing::LambdaSource<>::Function function) {
     Strings::Options options;
     options.policy.retry.max_retries = 0;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of rejecting reads through the public API, on a ManualExecutor. A
-// rejecting read says that a server rejected a generation
-// (`ReadOptions::rejected`), and asks for a later generation.
+// Tests of rejecting reads. A rejecting read says that a server rejected a
+// generation (`ReadOptions::rejected`), and asks for a later generation.
 
 #include <memory>
 #include <string>
@@ -30,9 +29,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// A fixture whose tests begin at 10 s. The token "t1" was published at 0 s and
-// lives for 100 s. It is stale at 50 s and, because of the expiry margin,
-// expired at 75 s.
+// The tests begin at 10 s. The token "t1" is stale at 50 s and, because of the
+// expiry margin, expired at 75 s.
 class RejectingReadTest : public ScenarioTest {
  protected:
   void SetUp() override { Begin(ExactPolicy()); }
@@ -42,7 +40,6 @@ class RejectingReadTest : public ScenarioTest {
     AdvanceTo(absl::Seconds(10));
   }
 
-  // Returns the options of a read that rejects `generation`.
   static Token::ReadOptions Rejecting(
       uint64_t generation, absl::Duration timeout = absl::InfiniteDuration()) {
     Token::ReadOptions options;
@@ -82,9 +79,8 @@ TEST_F(RejectingReadTest, A7ALaterTokenIsReturnedAtOnce) {
   EXPECT_EQ(source_.call_count(), 1u);
 }
 
-// A read that rejects a generation before its publication is an ordinary read.
-// It stays an ordinary read if the generation is published while the read
-// waits.
+// A read that rejects a generation before its publication is an ordinary read
+// and stays one.
 TEST_F(RejectingReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   AdvanceTo(absl::Seconds(80));
   token_->GetAsync(Rejecting(2), Note());
@@ -104,10 +100,9 @@ TEST_F(RejectingReadTest, A8ManyRejectedTogetherShareOneAttempt) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// A rejecting read joins a running attempt that was not told of the rejection.
-// The attempt brings the rejected token's bytes again, and they are published
-// as generation 2. The read does not accept generation 2. It starts an attempt
-// that is told that generation 2 was rejected.
+// The running attempt was not told of the rejection, and brings the rejected
+// bytes again as generation 2. The read does not accept generation 2, and
+// starts another attempt.
 TEST_F(RejectingReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_TRUE(token_->Get().ok());
@@ -239,9 +234,8 @@ TEST_F(RejectingReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
   EXPECT_EQ(lease->token().value, 2);
 }
 
-// The token of generation 1 was rejected and has become stale. The source
-// returns the same bytes again, and they are published as generation 2. A read
-// that rejects generation 1 is not served generation 2.
+// The source returns the rejected bytes again, and they are published as
+// generation 2. A read that rejects generation 1 does not get them.
 TEST_F(RejectingReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ScenarioTest: a fixture with a ManualExecutor and a ScriptedSource, for tests
-// of a Refreshable in virtual time.
+// A fixture for tests of a Refreshable in virtual time.
 
 #ifndef REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
@@ -37,9 +36,8 @@ class ScenarioTest : public testing::Test {
     return *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Returns a Refreshable that has just published the token "t1", which lives
-  // for 100 s. With ExactPolicy, the token is stale after 50 s and, because of
-  // the expiry margin, expired after 75 s.
+  // Returns a Refreshable with a new token "t1". With ExactPolicy, the token is
+  // stale after 50 s and, because of the expiry margin, expired after 75 s.
   std::unique_ptr<Token> MakeWithToken(RefreshPolicy policy = ExactPolicy()) {
     auto token = Make(policy);
     source_.Answer("t1", absl::Seconds(100));
@@ -47,13 +45,11 @@ class ScenarioTest : public testing::Test {
     return token;
   }
 
-  // Returns a callback that adds the result of a read to `outcomes_`.
   Token::Callback Note() {
     return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
   }
 
-  // Returns the number of tasks that are queued in the executor. Timers do not
-  // count.
+  // Timers do not count.
   size_t QueuedTasks() const {
     size_t count = 0;
     for (const auto& step : executor_.PendingSteps()) {
@@ -63,11 +59,9 @@ class ScenarioTest : public testing::Test {
   }
 
   Instant Now() const { return executor_.clock().Now(); }
-  // Returns the time since the test began.
   absl::Duration Elapsed() const {
     return Now().boot - ManualExecutor::DefaultStart().boot;
   }
-  // Lets time pass until `Elapsed()` is `elapsed`.
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// These tests give a Refreshable tokens that contain a mark. The mark must not
-// appear in anything that is printed, not even in a dump of raw bytes.
+// The tokens in these tests contain a mark. The mark must not appear in
+// anything that is printed, not even in a dump of raw bytes.
 
 #include <array>
 #include <memory>
@@ -32,13 +32,11 @@ namespace {
 
 using ::refreshable_testing::ScriptedSource;
 
-// The mark as text and in hexadecimal. GoogleTest prints raw bytes in
-// hexadecimal with separators, like "74-6F 6B-2D ...".
+// GoogleTest prints raw bytes in hexadecimal, with separators: "74-6F 6B-2D
+// ...".
 constexpr absl::string_view kMark = "tok-7f3a9";
 constexpr absl::string_view kHexMark = "746F6B2D3766336139";
 
-// Returns whether `printed` contains the mark, as text or as hexadecimal
-// digits.
 bool IsMarked(absl::string_view printed) {
   return printed.find(kMark) != absl::string_view::npos ||
          absl::StrReplaceAll(printed, {{"-", ""}, {" ", ""}}).find(kHexMark) !=
@@ -60,7 +58,7 @@ TEST(SecrecyTest, S3TheDetectorSeesAMark) {
   EXPECT_FALSE(IsMarked(testing::PrintToString(BareToken("tok-7f3a8"))));
 }
 
-// Prints `value` in three ways, and expects that the mark does not appear.
+// Expects that the mark does not appear when `value` is printed.
 template <typename Value>
 void LookAt(const Value& value) {
   std::ostringstream os;
@@ -135,8 +133,7 @@ class SecrecyTest : public testing::Test {
     token_ = *Refreshable<Token>::Create(source_.Share(), options_);
   }
 
-  // Makes reads, and expects that the mark appears neither in their results nor
-  // in anything else that can be printed.
+  // Looks at the results of reads, and at everything else that can be printed.
   void LookAround() {
     LookAt(token_->Get(absl::ZeroDuration()));
     LookAt(token_->TryGet());

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E7: who owns the source, and on which thread it is destroyed.
-// In all tests but one, the source is an IoSource: it answers on an I/O thread,
-// and its destructor joins that thread. A thread cannot join itself. So an
-// IoSource must not be destroyed on its I/O thread.
+// An IoSource must not be destroyed on its own I/O thread, because its
+// destructor joins that thread.
 
 #include <atomic>
 #include <deque>
@@ -53,8 +52,8 @@ struct Server {
   std::thread::id io_thread;
 };
 
-// A source whose I/O thread answers the calls when the server is open. The
-// destructor ends and joins that thread. Unanswered calls are then dropped.
+// A source whose I/O thread answers calls when the server is open. The
+// destructor joins that thread and drops unanswered calls.
 class IoSource final : public TokenSource<std::string> {
  public:
   explicit IoSource(Server* server)
@@ -104,8 +103,8 @@ class IoSource final : public TokenSource<std::string> {
   std::thread thread_;
 };
 
-// Makes a read, lets the source answer, and waits until the source is
-// destroyed. Checks that the source's I/O thread did not destroy it.
+// Lets the source answer a read, and waits until the source is destroyed.
+// Checks that its I/O thread did not destroy it.
 void AwaitEnd(Strings* token, Server& server) {
   token->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
   server.Open();
@@ -118,10 +117,9 @@ class SourceLifetimeTest : public ::testing::Test {
   // The number of functions that `EndingIn` can select.
   static constexpr int kPlaces = 4;
 
-  // Returns options in which one function calls `end`. The library calls that
-  // function while the source is inside its call of `done`. `place` selects the
-  // function: 0 is `on_token_changed` (the hook), 1 the observer, 2 `classify`,
-  // 3 `same_token`. If `place` is 2, the answer of `server_` becomes a failure.
+  // Returns options in which the function that `place` selects calls `end`. The
+  // library calls that function while the source is inside its call of `done`.
+  // Place 0 is the hook.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -178,9 +176,8 @@ TEST_F(SourceLifetimeTest, E7ARefreshableThatEndsInsideDoneHandsItsSourceOver) {
   }
 }
 
-// The hook destroys the Refreshable inside `done`. The source's destructor may
-// block, so the library destroys the source in a task of `RunBlocking`, and not
-// on a thread for callbacks.
+// A source's destructor may block, so the library destroys the source in a task
+// of `RunBlocking`.
 TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   class CountsBlocking final : public ProbeExecutor {
    public:
@@ -200,9 +197,8 @@ TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   EXPECT_EQ(executor.blocking, 2);
 }
 
-// The executor refuses a callback, which then runs on the source's I/O thread
-// and destroys the Refreshable. The executor also refuses the task that would
-// destroy the source. So the library destroys the source on a new thread.
+// The executor refuses the task that would destroy the source. So the library
+// destroys the source on a new thread.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   Make({&executor_});
   token_->GetAsync(absl::InfiniteDuration(), [&](const auto&) {
@@ -216,9 +212,8 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// The hook runs inside `done`, on the source's I/O thread. The hook destroys
-// the Refreshable and then runs the executor's tasks. One of these tasks is
-// meant to destroy the source, but must not do so on the I/O thread.
+// On the I/O thread, the hook runs the task that is meant to destroy the
+// source. The task must not do so on this thread.
 TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
   ManualExecutor manual;
   Strings::Options options = EndingIn(0, [&] {
@@ -236,7 +231,7 @@ TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
 }
 
 // The task that is to destroy the source is still queued when the executor is
-// destroyed. The source must be destroyed all the same.
+// destroyed.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   auto manual = std::make_unique<ManualExecutor>();
   absl::Notification ended;
@@ -255,8 +250,8 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Two Refreshables share a source. The hook of `token_` runs inside `done` and
-// destroys both Refreshables.
+// The hook, which runs inside `done`, destroys both Refreshables that share the
+// source.
 TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   std::unique_ptr<Strings> other;
   Strings::Options options = EndingIn(0, [&] {
@@ -275,8 +270,8 @@ TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Regression test: in the past, each `done` shared ownership of the source, and
-// the last `done` destroyed the source on its I/O thread.
+// Regression test: in the past, the last `done` owned the source and destroyed
+// it on its I/O thread.
 TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   Make({&executor_});
   std::atomic<int> ended{0};
@@ -286,8 +281,8 @@ TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   });
   lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
   token_ = nullptr;
-  // `Fetch` may still be running on the executor's thread, so the source may be
-  // destroyed a little later.
+  // `Fetch` may still be running, so the source may be destroyed a little
+  // later.
   server_.destroyed.WaitForNotification();
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
   EXPECT_EQ(ended, 1);
@@ -317,11 +312,10 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// `Wrapper` is a source that shares ownership of the IoSource. The I/O thread
-// calls `done`, which runs the hook, and the hook causes a call of
-// `Wrapper::Fetch`. Both Refreshables are destroyed before `Wrapper::Fetch`
-// returns. Then only the I/O thread keeps the Wrapper alive, and with it the
-// IoSource. The I/O thread must not destroy the IoSource inside `done`.
+// The IoSource's `done` runs a hook that calls `Wrapper::Fetch`. Before
+// `Wrapper::Fetch` returns, both Refreshables are destroyed, and only the I/O
+// thread keeps the IoSource alive. The I/O thread must not destroy the IoSource
+// inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

@@ -41,7 +41,7 @@ TEST_F(TimingTest, R7AnAnswerAfterTheDeadlinesTimerAtItsMomentDoesNot) {
   const WaiterId id = token->GetAsync(absl::Seconds(1), Note());
   executor_.RunUntilIdle();
   executor_.Suspend(absl::Seconds(1));
-  // Runs the timer of the deadline, but not the callback that the timer queues.
+  // Runs only the timer of the deadline.
   ASSERT_TRUE(executor_.RunNext());
   source_.Release(0, "t1", absl::Hours(1));
   executor_.AdvanceBy(absl::Minutes(1));
@@ -54,7 +54,7 @@ TEST_F(TimingTest, R7AnAnswerAfterTheDeadlinesTimerAtItsMomentDoesNot) {
 TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   const auto token = Make();
   token->GetAsync(absl::Seconds(1), Note());
-  // Moves time to the deadline and runs its timer. The attempt stays queued.
+  // Runs the timer of the deadline. The attempt stays queued.
   ASSERT_TRUE(executor_.RunPending(1));
   EXPECT_EQ(source_.call_count(), 0u);
   executor_.RunUntilIdle();
@@ -66,7 +66,7 @@ TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
 }
 
-// Each token expires after an hour (3600 s), and is usable for 3560 s.
+// Each token is usable for 3560 s.
 TEST_F(TimingTest, R11TryGetGoesByBothClocksThoughNoTimerHasRun) {
   const auto token = Make();
   const auto install = [&](std::string bytes) {
@@ -133,8 +133,8 @@ TEST_F(TimingTest, E2ATimerThatRunsAfterItsCancellationDoesNothing) {
   AdvanceTo(absl::Hours(2));
 }
 
-// Between two attempts, reads fail at once with the same error. They must do so
-// only until the next attempt is due, or `Reset` or `Install` is called.
+// Between two attempts, reads fail at once. This ends when the next attempt is
+// due, or with `Reset` or `Install`.
 TEST_F(TimingTest, B5ReadsBetweenAttemptsFailNoLongerThanTheyMust) {
   enum class End { kMoment, kReset, kInstall };
   for (const End end : {End::kMoment, End::kReset, End::kInstall}) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the small value types: generation, freshness, events, credential,
-// failure class, health.
+// Tests of the small value types.
 
 #include <set>
 #include <sstream>

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of which blocked threads are woken, and when (R6, R10). If a thread is
-// woken before its read has ended, the thread reads the clock. If it is woken
-// because its read has ended, it does not read the clock. So the tests count
-// how often each thread reads the clock.
+// Tests of which blocked threads are woken, and when (R6, R10). A thread that
+// is woken before its read has ended reads the clock. So the tests count these
+// readings.
 
 #include <atomic>
 #include <memory>
@@ -43,8 +42,7 @@ struct Reader {
 // The Reader of this thread, or null.
 thread_local Reader* this_reader = nullptr;
 
-// An executor that passes tasks and timers on to a ManualExecutor. Its clock
-// counts the readings of each Reader.
+// An executor over `base`. Its clock counts the readings of each Reader.
 class CountingExecutor final : public Executor {
  public:
   bool Run(Task task) override { return base.Run(std::move(task)); }
@@ -79,11 +77,10 @@ class CountingExecutor final : public Executor {
 
 class WakeupTest : public ::testing::Test {
  protected:
-  // How often a thread reads the clock before it waits: once to find out
-  // whether there is a usable token, and once just before it waits.
+  // A thread reads the clock this often before it waits.
   static constexpr int kBegin = 2;
-  // If the executor refuses timers, a thread reads the clock this often before
-  // it waits: `kBegin` times, and six times while it tries to arm the timer.
+  // If the executor refuses timers, a thread also reads the clock while it
+  // tries to arm the timer.
   static constexpr int kBeginWithoutTimer = 8;
 
   WakeupTest() {
@@ -98,9 +95,8 @@ class WakeupTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Starts a thread that makes a read with `options`. Returns when the read
-  // waits. `readings` says how often the thread reads the clock before it
-  // waits. `in_executor_thread` is what InExecutorThread returns on the thread.
+  // Starts a thread that makes a read. Returns when the read waits, after
+  // `readings` readings of the clock.
   Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false,
                 int readings = kBegin) {
     readers_.push_back(std::make_unique<Reader>());
@@ -112,22 +108,20 @@ class WakeupTest : public ::testing::Test {
       reader.ended = true;
     });
     SpinUntil([&] { return reader.readings >= readings; });
-    // The thread reads the clock for the last time under the Refreshable's
-    // lock, and counts as waiting when it has released the lock. health() takes
-    // the same lock. So when health() returns, the thread counts as waiting.
+    // The thread's last reading is under the lock that health() takes. So when
+    // health() returns, the thread counts as waiting.
     (void)token_->health();
     return reader;
   }
 
-  // Starts the first attempt.
   void BeginFlight() {
     token_->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
     executor_.base.RunUntilIdle();
     ASSERT_EQ(held_->calls(), 1u);
   }
 
-  // Returns how many readers have read the clock since they began to wait. Does
-  // not count the reader that reads the clock every second for all readers.
+  // Returns how many readers were woken. Does not count the reader that reads
+  // the clock every second for all readers.
   int Woken() const {
     int woken = 0;
     for (auto& reader : readers_) woken += reader->readings > kBegin;
@@ -168,33 +162,30 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   for (int i = 0; i < 4; ++i) Begin({});
   for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
-    // Call `i` of the source has already been made. If `i` is not 0, a blocked
-    // thread has made the call, and the task of that attempt is still queued.
-    // The task runs here and does nothing.
+    // If a blocked thread made call `i`, the attempt's task is still queued,
+    // and does nothing here.
     executor_.base.RunUntilIdle();
     held_->Answer(i, absl::UnavailableError("down"));
-    // Runs only the timer, which queues the next attempt. A blocked thread with
-    // `in_executor_thread` then makes that attempt.
+    // Only the timer runs here, and queues the attempt that a blocked thread
+    // then makes.
     executor_.base.Suspend(absl::Minutes(2));
     ASSERT_TRUE(executor_.base.RunNext());
     SpinUntil([&] { return held_->calls() == i + 2; });
   }
   held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
-  // At most one thread, a thread of the executor, was woken before its read had
-  // ended.
+  // At most one thread was woken before its read had ended.
   EXPECT_LE(Woken(), 1);
 }
 
-// A thread is woken to run an attempt, but the deadline of its read has passed,
-// so the read ends. Another thread must then run the attempt.
+// A thread is woken to run an attempt, but the deadline of its read has passed.
 TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   BeginFlight();
   Begin({});  // The first thread looks at the clock for all.
   Begin({absl::Seconds(30)}, true);
   Begin({}, true);
   held_->Answer(0, absl::UnavailableError("down"));
-  // The second thread will be woken two minutes later, after its deadline.
+  // The second thread is woken after its deadline.
   executor_.base.Suspend(absl::Minutes(2));
   ASSERT_TRUE(executor_.base.RunNext());
   SpinUntil([&] { return held_->calls() == 2; });
@@ -204,8 +195,8 @@ TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   EXPECT_TRUE(readers_[2]->status.ok());
 }
 
-// One thread looks at the clock every second for all. If the deadline of that
-// thread passes, another thread takes its place.
+// One thread looks at the clock for all. After its deadline, another thread
+// takes its place.
 TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   BeginFlight();
   Reader& first = Begin({absl::Minutes(30)});
@@ -226,8 +217,8 @@ TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   }
 }
 
-// One thread looks at the clock for all. When its read ends because an attempt
-// has failed and the read allows no retry, another thread takes its place.
+// The first thread looks at the clock for all. Its read ends because the read
+// allows no retry.
 TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
   BeginFlight();
   Reader& first = Begin({absl::InfiniteDuration(), /*max_retries=*/0});
@@ -240,10 +231,9 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
   EXPECT_TRUE(IsReadTimeout(next.status)) << next.status;
 }
 
-// If there is no timer, the thread that looks at the clock every second also
-// ends an attempt that takes too long. Regression test: in the past, each
-// thread read the clock and then woke another thread, which immediately did the
-// same. This went on without end.
+// Without a timer, the thread that looks at the clock also ends an attempt that
+// takes too long. Regression test: in the past, the threads woke each other
+// without end.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();

@@ -16,10 +16,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Replaces the C library's function. The process sees a wall clock that is two
-// hours ahead of the kernel's wall clock. If the kernel ends a wait at a wall
-// time that the process computed, the wait lasts two hours too long. This has
-// the effect of a clock that is set back during the wait.
+// Replaces the C library's function: the process sees a wall clock that is two
+// hours ahead. If the kernel ended a wait at such a wall time, the wait would
+// last two hours too long.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
@@ -30,8 +29,7 @@ extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
 namespace refreshable {
 namespace {
 
-// Regression test: in the past, a wait went by the wall clock. If the clock was
-// set back by two hours, the wait became two hours longer.
+// Regression test: in the past, a wait went by the wall clock.
 TEST(WallStepTest, R6ABlockedReaderEndsInTimeThoughTheClockIsSetBack) {
   ThreadExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();

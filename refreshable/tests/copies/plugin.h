@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The interface of the plug-ins, the shared objects that two_copies_test loads.
-// Each plug-in contains a copy of the library. Some plug-ins use only the
-// hazard domain of their copy, others use the whole library.
+// The interface of the plug-ins that two_copies_test loads. Each plug-in
+// contains a copy of the library, and uses the whole library or only its hazard
+// domain.
 
 #ifndef REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 #define REFRESHABLE_TESTS_COPIES_PLUGIN_H_
@@ -17,20 +17,19 @@ struct PluginApi {
   // before all other functions. The pointer is null if the plug-in uses the
   // whole library.
   void (*force_symmetric)();
-  // Replaces the published token.
   void (*publish)();
-  // Returns a lease of the published token. Another plug-in may release the
-  // lease if both plug-ins use the whole library, or if neither does.
+  // Returns a lease of the published token. Another plug-in that uses the same
+  // part of the library may release the lease.
   void* (*read)();
   void (*release)(void* lease);
   // Returns how many tokens made by this copy are alive.
   int (*alive)();
-  // Returns whether a read on this thread takes the fast path, which is inlined
-  // into the caller. The thread must have read through this copy before.
+  // Returns whether a read on this thread takes the inlined fast path. The
+  // thread must have read before.
   bool (*reads_are_fast)();
-  // If the plug-in uses the whole library, ends its threads and destroys its
-  // objects. Must be called before the shared object is unloaded. After `end`,
-  // `GetPlugin` must be called again before any of these functions.
+  // Ends the plug-in's threads. Must be called before the shared object is
+  // unloaded. After `end`, `GetPlugin` must be called again before any of these
+  // functions.
   void (*end)();
 };
 

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses E1, E4, R1 and R12 in a process that has several copies
-// of the library. In the past, a token was freed while a lease of it was held.
+// Tests of the clauses E1, E4, R1 and R12 in a process with several copies of
+// the library. In the past, a token was freed while a lease of it was held.
 //
-// Each plug-in contains a copy. The program itself also contains a copy if
-// REFRESHABLE_HOST_HAS_A_COPY is defined.
-//
-// The arguments are the files of the plug-ins. Some plug-ins use the hazard
-// domain alone, others use the whole library. Each case loads its plug-ins in a
-// process of its own.
+// The arguments are the files of the plug-ins, each of which contains a copy.
+// The program also contains a copy if REFRESHABLE_HOST_HAS_A_COPY is defined.
 
 #include <dlfcn.h>
 #include <sys/wait.h>
@@ -31,16 +27,14 @@
 namespace refreshable {
 namespace {
 
-// A plug-in: its name, and the paths of two copies of its file. (A process can
-// load a file only once.)
+// A plug-in has two copies of its file, because a process can load a file only
+// once.
 struct Plugin {
-  // Returns whether this object stands for the program's own copy of the
-  // library instead of a plug-in.
+  // Returns whether this object stands for the program's own copy.
   bool host() const { return first.empty(); }
   bool Has(const char* part) const {
     return name.find(part) != std::string::npos;
   }
-  // Returns whether the plug-in uses the whole library.
   bool whole() const { return Has("whole"); }
 
   std::string name;
@@ -78,9 +72,8 @@ bool failed = false;
     }                                                                 \
   } while (false)
 
-// Runs `body` in a child process. Returns 0 if every CHECK_THAT held. Returns
-// another exit code if a CHECK_THAT failed or a plug-in could not be loaded,
-// and -1 if a signal ended the process.
+// Runs `body` in a child process. Returns 0 if every CHECK_THAT held, and -1 if
+// a signal ended the process.
 int ExitCodeOfChild(const std::function<void()>& body) {
   const pid_t child = fork();
   if (child == 0) {
@@ -94,8 +87,8 @@ int ExitCodeOfChild(const std::function<void()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// The copy of the library in a loaded shared object or, if the path is empty,
-// in the program itself.
+// The copy of the library in a shared object or, if the path is empty, in the
+// program.
 class Copy {
  public:
   Copy(std::string path, int flags) : path_(std::move(path)) { Load(flags); }
@@ -136,8 +129,7 @@ class Copy {
   const PluginApi* api_ = nullptr;
 };
 
-// Checks that a lease keeps its token alive after the token is replaced, and
-// that the token is freed when `releaser` releases the lease.
+// Checks that a replaced token lives until `releaser` releases its lease.
 void HoldReplaceRelease(const Copy& copy, const Copy& releaser) {
   const int before = copy->alive();
   void* const lease = copy->read();
@@ -156,8 +148,8 @@ void UseBoth(const Copy& a, const Copy& b) {
     HoldReplaceRelease(a, b);
     HoldReplaceRelease(b, a);
   }
-  // In each round, holds `count` leases of each copy. The larger counts exceed
-  // the number of hazard slots that a thread has at first.
+  // The larger counts exceed the number of hazard slots that a thread has at
+  // first.
   for (int count : {1, 5, 10}) {
     const int a_before = a->alive(), b_before = b->alive();
     std::vector<void*> a_leases, b_leases;
@@ -188,18 +180,16 @@ struct Flags {
 constexpr Flags kFlags[] = {
     {"BothLocal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_LOCAL},
     {"BothGlobal", RTLD_LAZY | RTLD_GLOBAL, RTLD_LAZY | RTLD_GLOBAL},
-    // With lazy binding, a function is bound when it is first called. If the
-    // first plug-in calls a function only after the second plug-in was loaded,
-    // the call may be bound to the second plug-in's function of that name.
+    // With lazy binding, a call in the first plug-in may be bound to the second
+    // plug-in's function of that name.
     {"LocalThenGlobal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_GLOBAL},
     {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
 };
 
-// Runs `body` in a child process for each entry of `kFlags` and each ordered
-// pair of plug-ins. Both plug-ins of a pair use the same part of the library,
-// and may be the same plug-in. But if the program has a copy of its own, one
-// member of each pair is that copy. Pairs that use the hazard domain alone run
-// twice, the second time as if there were no membarrier(2).
+// Runs `body` in a child process for each ordered pair of plug-ins that use the
+// same part of the library. If the program has a copy, one member of each pair
+// is that copy. Pairs that use only the hazard domain run a second time as if
+// there were no membarrier(2).
 void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
   for (const Plugin& first : Plugins()) {
     for (const Plugin& second : Plugins()) {
@@ -245,11 +235,11 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
   }
 }
 
-// Builds with ThreadSanitizer do not use membarrier(2). Without it, reads
-// through a copy that uses thread_local are not fast, and this test would fail.
+// Builds with ThreadSanitizer do not use membarrier(2), without which this test
+// would fail.
 #ifndef ABSL_HAVE_THREAD_SANITIZER
 // After a thread's first read through a copy, its reads through that copy are
-// fast, even if the thread also uses another copy.
+// fast.
 TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
   for (const Flags& flags : kFlags) {
     for (const Plugin& first : Plugins()) {
@@ -297,9 +287,8 @@ TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
 
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
-// When the process forks, it holds a lease of each copy, and another thread
-// reads through both copies. Afterwards both parent and child publish tokens
-// and release the two leases.
+// The process forks while another thread reads. Then both parent and child
+// release the leases that the process held.
 TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
   ForEachPair([](Copy& a, Copy& b) {
     std::atomic<bool> stop{false};
@@ -314,9 +303,8 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       a->publish();
       a->release(b_lease);
       b->release(a_lease);
-      // In the child, leases that the other thread held at the fork are never
-      // released, so the number of living tokens is unknown. HoldReplaceRelease
-      // checks only how that number changes.
+      // The child never releases the other thread's leases, so it can check
+      // only how the number of tokens changes.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);
@@ -339,10 +327,9 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
 }
 #endif
 
-// Returns whether the loader can unload the plug-in. The loader never unloads a
-// shared object that defines an STB_GNU_UNIQUE symbol. GCC makes such symbols
-// for static variables in inline functions of the standard library and Abseil.
-// In "whole_hidden", a version script makes these symbols local.
+// The loader never unloads a shared object with an STB_GNU_UNIQUE symbol. GCC
+// makes such symbols for static variables in inline functions. In
+// "whole_hidden", a version script makes these symbols local.
 bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
 #ifndef __clang__
   if (plugin.whole()) return plugin.Has("whole_hidden");
@@ -376,8 +363,7 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
             while (!used) std::this_thread::yield();
             if (thread_ends_first) user.join();
             a.Unload();
-            // As long as a thread has a record (its hazard slots) in the copy,
-            // the copy stays loaded.
+            // A thread's record (its hazard slots) keeps the copy loaded.
             if (!kHostHasACopy) CHECK_THAT(!has_record || a.loaded());
             unloaded = true;
             if (!thread_ends_first) user.join();
@@ -405,8 +391,8 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
 }  // namespace refreshable
 
 #ifdef ABSL_HAVE_ADDRESS_SANITIZER
-// AddressSanitizer would report the two copies of the library as a violation of
-// the One Definition Rule.
+// AddressSanitizer would report the two copies as a violation of the One
+// Definition Rule.
 extern "C" const char* __asan_default_options() {
   return "detect_odr_violation=0";
 }

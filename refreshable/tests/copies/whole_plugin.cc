@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A plug-in that uses the whole library: a Refreshable on a ThreadExecutor.
+// A plug-in that uses the whole library.
 
 #include <atomic>
 #include <cstdio>
@@ -20,9 +20,8 @@
 
 namespace refreshable {
 
-// A token that counts its instances. The class has external linkage, like
-// std::string. So if two plug-ins instantiate a template of the library for
-// PluginToken, the dynamic loader may make both use the same instantiation.
+// A token that counts its instances. The class has external linkage, so two
+// plug-ins may share the instantiation of a template for PluginToken.
 class PluginToken {
  public:
   explicit PluginToken(std::atomic<int>* alive) : alive_(alive) { ++*alive_; }
@@ -79,10 +78,9 @@ class Whole {
   }
 
  private:
-  // Waits until there is a token, and until the library has released the
-  // previous token. (A lease may still keep that token alive.) Afterwards the
-  // number of living tokens is exact. The thread that fetched the token
-  // releases the previous token before it runs the task below.
+  // Waits until the library has released the previous token, so that the number
+  // of living tokens is exact. The thread that fetched the token releases the
+  // previous token before it runs the task below.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;
@@ -129,9 +127,8 @@ constexpr PluginApi kApi = {
 
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
-    // A thread that has read through this copy keeps the shared object loaded
-    // until the thread ends. So the first read is made on a thread that ends at
-    // once.
+    // A thread that has read keeps the shared object loaded. So the first read
+    // is made on a thread that ends at once.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }
   return &refreshable::kApi;

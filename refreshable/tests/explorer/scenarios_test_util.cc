@@ -20,8 +20,8 @@ using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
-// Returns a function that publishes a token and then lets `since` pass. The
-// token is stale after 200 s and unusable after 360 s, and expires after 400 s.
+// Returns a function that publishes a token and lets `since` pass. The token is
+// stale after 200 s, unusable after 360 s and expired after 400 s.
 std::function<void(World&)> Held(absl::Duration since) {
   return [=](World& world) {
     world.Hold(S(400));
@@ -29,21 +29,20 @@ std::function<void(World&)> Held(absl::Duration since) {
   };
 }
 
-// Starts the first read, and runs it until it waits for the source.
 void FirstRead(World& world) {
   world.ReadAsync();
   world.RunUntilIdle();
 }
 
-// Publishes a token, lets it turn stale, and starts a background attempt.
+// Starts a background attempt for a stale token.
 void StaleAttempt(World& world) {
   Held(S(210))(world);
   world.ReadAsync();
   world.RunUntilIdle();
 }
 
-// Returns a function that publishes a token, lets `since` pass, makes a
-// rejecting read, and runs it until it waits for the source.
+// Returns a function that starts the attempt of a rejecting read, `since` after
+// a publication.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
     Held(since)(world);
@@ -52,7 +51,6 @@ std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   };
 }
 
-// Returns a policy under which refreshing is exhausted after two failures.
 RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   RefreshPolicy policy;
   policy.retry.max_retries = 1;
@@ -61,8 +59,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// Returns a policy with backoffs of 300 s, so that the explorer notices an
-// attempt that starts before the backoff has ended.
+// The backoffs are so long that the explorer notices an attempt that starts too
+// early.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
@@ -76,9 +74,8 @@ std::vector<NamedScenario> Make() {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
   };
-  // Adds a scenario of rejecting reads. It has many steps to choose from, so it
-  // is explored to a smaller depth. A few steps are enough to show a fault in
-  // how rejecting reads are treated.
+  // Scenarios of rejecting reads have many steps to choose from, so they are
+  // explored to a smaller depth.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;

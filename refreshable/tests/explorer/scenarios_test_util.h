@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The scenarios for the schedule explorer. schedule_test explores them in the
-// library itself. explorer_mutants_test explores them in copies of the library
-// with planted faults.
+// The scenarios that schedule_test explores in the library, and
+// explorer_mutants_test in copies with planted faults.
 
 #ifndef REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
@@ -18,8 +17,7 @@ namespace refreshable {
 struct NamedScenario {
   std::string name;  // Begins with the clause that it tests.
   refreshable_testing::schedule::Scenario scenario;
-  // The number of steps that schedule_test explores by default. (Under a
-  // sanitizer it explores at most 4.)
+  // The number of steps that schedule_test explores by default.
   int depth = 5;
 };
 

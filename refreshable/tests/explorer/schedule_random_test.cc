@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Explores random scenarios, whose policies, steps and answers are drawn from a
-// seed. Runs every schedule (order of the steps) of up to `depth` steps.
+// Explores random scenarios, which are drawn from a seed. Runs every schedule
+// (order of the steps) of up to `depth` steps.
 //
-// To explore more or other scenarios, or longer schedules, pass for example
+// To explore more, pass for example
 // `--config=deep --test_arg=--scenarios=1000 --test_arg=--seed=7
-// --test_arg=--depth=6`. (`--config=deep` turns on optimization.) If a scenario
-// fails, the test prints the arguments that run the scenario again.
+// --test_arg=--depth=6`. A failed test prints the arguments that run the
+// scenario again.
 
 #include <cstdint>
 #include <functional>
@@ -41,8 +41,7 @@ int depth = 4;
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
-// A generator of random scenarios. Generators with the same seed `by` give the
-// same scenarios.
+// A generator of random scenarios with the seed `by`.
 class Draw {
  public:
   explicit Draw(int by) : random_(static_cast<uint64_t>(by)) {}
@@ -217,8 +216,7 @@ TEST(ScheduleRandomTest, T4EveryOrderOfScenariosDrawnByASeed) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // Turns off Abseil's deadlock detection. It would take a fifth of the running
-  // time, and finds nothing in a program with one thread.
+  // Deadlock detection is slow, and finds nothing in a program with one thread.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

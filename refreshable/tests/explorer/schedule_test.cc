@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every scenario in every schedule. A schedule is an order in which the
-// scenario's steps can happen. It has at most as many steps as the scenario's
-// depth or `kMost`, whichever is smaller. To set another depth, pass for
-// example `--config=deep --test_arg=--depth=8`. (`--config=deep` turns on
-// optimization.)
+// Runs every scenario in every schedule (order of its steps). A schedule has at
+// most `kMost` steps, and not more than the scenario's depth. To set another
+// depth, pass for example `--config=deep --test_arg=--depth=8`.
 //
-// If a schedule reaches a state that an earlier schedule has reached, the two
-// schedules are merged: only the earlier schedule is continued. One merge in 16
-// is checked: each step that can happen next is also run after the later
-// schedule, and must lead to the same state. `--test_arg=--recheck=1` checks
-// every merge.
+// If two schedules reach the same state, only the earlier schedule is
+// continued. One such merge in 16 is checked: the next steps are also run after
+// the later schedule, and must lead to the same states.
+// `--test_arg=--recheck=1` checks every merge.
 
 #include <algorithm>
 #include <iostream>
@@ -58,8 +55,7 @@ INSTANTIATE_TEST_SUITE_P(All, ScheduleTest, testing::ValuesIn(Scenarios()),
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // Turns off Abseil's deadlock detection. It would take a fifth of the running
-  // time, and finds nothing in a program with one thread.
+  // Deadlock detection is slow, and finds nothing in a program with one thread.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A test of clause E4 in a program that refreshes and forks before main(),
-// perhaps before the library's variables are initialized. In the past, the
-// library registered its fork handlers too late for this fork, and the child
-// waited for threads that exist only in the parent. This test does not run
-// under sanitizers, because the parent has threads when it forks.
+// A test of clause E4 in a program that refreshes and forks before main(). In
+// the past, the library registered its fork handlers too late for this fork.
+// This test does not run under sanitizers, because the parent has threads when
+// it forks.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,8 +30,7 @@ const std::unique_ptr<Refreshable<std::string>> token =
             }),
         {executor.get()});
 
-// Returns whether parent and child both get a token. The child must fetch its
-// token itself.
+// Returns whether parent and child both get a token.
 bool ForksWell() {
   if (!token->Get().ok()) return false;
   const pid_t child = fork();

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4 in which the process forks while its other threads are
-// inside absl::Mutex. The child makes a read, or ends at once as if it executed
-// another program.
+// inside absl::Mutex.
 //
-// Without NDEBUG, absl::Mutex records each acquisition under an internal lock.
-// If a thread of the parent holds the internal lock at the fork, a child that
-// uses a mutex hangs. With NDEBUG there is no internal lock, and these tests
-// find nothing.
+// Without NDEBUG, absl::Mutex has an internal lock. If a thread holds this lock
+// at the fork, a child that uses a mutex hangs. With NDEBUG these tests find
+// nothing.
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -32,9 +30,9 @@ namespace {
 
 constexpr unsigned int kTimeoutSeconds = 20;
 
-// Waits until the child ends, and returns whether it ended with success. Kills
-// a child that hangs. (The parent sets the alarm, because a child might hang
-// before its fork() returns.)
+// Returns whether the child ended with success, and kills a child that hangs.
+// The parent sets the alarm, because a child might hang before its fork()
+// returns.
 bool EndsWell(pid_t child) {
   alarm(kTimeoutSeconds);
   int status = 0;
@@ -46,10 +44,9 @@ bool EndsWell(pid_t child) {
   return false;
 }
 
-// Forks up to `forks` children, one after the other, while two threads lock and
-// unlock mutexes. Each child calls `holds`, and ends with success if `holds`
-// returns true. Stops at the first child that does not end with success.
-// Returns the number of children that ended with success.
+// Forks up to `forks` children while two threads lock and unlock mutexes. Stops
+// at the first child in which `holds` does not return true. Returns the number
+// of earlier children.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // Makes SIGALRM interrupt waitpid.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A process forks while another thread creates and destroys Refreshables.
-// ThreadSanitizer checks the parent. The child does nothing, because
-// ThreadSanitizer does not support the child of a process with several threads.
+// ThreadSanitizer checks only the parent, because it does not support the child
+// of a process with several threads.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,8 +33,8 @@ TEST(ForkLifetimeTest, E4AnotherThreadMayForkDuringConstructionAndDestruction) {
   });
   for (int i = 0; i < 200; ++i) {
     const pid_t child = Fork();
-    // The child may hang, because the runtime of a sanitizer may hold locks. So
-    // the child is killed, and how it ended is not checked.
+    // The child may hang, because a sanitizer's runtime may hold locks. So the
+    // child is killed.
     if (child == 0) _exit(0);
     kill(child, SIGKILL);
     EXPECT_EQ(waitpid(child, nullptr, 0), child);

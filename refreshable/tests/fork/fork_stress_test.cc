@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4 in which the process forks while its other threads are
-// inside the library or inside user code. This target does not run under
-// sanitizers. Their runtimes do not release, in the child, the locks that other
-// threads of the parent held, so a child may hang in malloc or free.
+// inside the library or user code. The tests do not run under sanitizers, whose
+// runtimes do not release the locks of these threads in the child.
 
 #include <unistd.h>
 
@@ -136,20 +135,18 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
 // A gate that blocks the first thread that enters, until the gate is opened.
 class Gate {
  public:
-  // Opens the gate, and waits until the thread that `Hold` started has ended.
+  // Opens the gate, and waits until the thread of `Hold` has ended.
   void Open() {
     open_ = true;
     thread_.join();
   }
-  // Starts a thread that calls `call`, and waits until a thread has entered the
-  // gate.
+  // Calls `call` on a thread, and waits until a thread has entered the gate.
   void Hold(std::function<void()> call) {
     thread_ = std::thread(std::move(call));
     lifecycle_testing::SpinUntil([&] { return entered_.load(); });
   }
-  // Blocks the first caller until `Open` is called. Takes no lock, not even a
-  // lock inside Abseil. If a thread held a lock at the fork, the lock would
-  // stay locked in the child forever.
+  // Blocks the first caller until `Open` is called. Takes no lock, because a
+  // lock would stay locked in the child forever.
   void Enter() {
     if (entered_.exchange(true)) return;
     lifecycle_testing::SpinUntil([&] { return open_.load(); });
@@ -161,9 +158,8 @@ class Gate {
   std::thread thread_;
 };
 
-// Regression test: the process forks while a thread of the parent is inside the
-// observer. In the past, the child left all events to that thread, which exists
-// only in the parent. So the child told its observer nothing.
+// Regression test: in the past, the child left all events to the parent's
+// thread inside the observer. So the child told its observer nothing.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -184,9 +180,8 @@ TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   gate.Open();
 }
 
-// Regression test: the process forks while a thread of the parent is inside the
-// executor. In the past, the Refreshable's destructor in the child waited for
-// that thread, which does not exist in the child.
+// Regression test: in the past, the destructor in the child waited for the
+// parent's thread inside the executor.
 TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -203,8 +198,7 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   gate.Open();
 }
 
-// Regression test: in the past, the child armed no timer if a thread of the
-// parent was arming a timer at the fork.
+// Regression test: in the past, the child armed no timer.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -223,9 +217,8 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// Regression test: in the past, the child kept the parent's record of which
-// threads were inside an attempt. If a new thread of the child had the id of a
-// recorded thread, the new thread's read failed like a read inside `Fetch`.
+// Regression test: in the past, the child kept the parent's record of threads
+// inside attempts. A read failed if its thread had the id of a recorded thread.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;
@@ -251,9 +244,8 @@ TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   gate.Open();
 }
 
-// Regression test: in the past, the child waited forever for a reader of the
-// parent that had been about to leave a condition variable. That reader does
-// not exist in the child.
+// Regression test: in the past, the child waited for a reader of the parent
+// that was leaving a condition variable.
 TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   const auto executor = MakeExecutor(1);
   const pid_t parent = getpid();
@@ -284,10 +276,8 @@ TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   EXPECT_EQ(held, 300);
 }
 
-// Regression test: a read on a thread of the executor runs the attempt itself,
-// and the source forks inside that attempt. The child forgets which reads wait,
-// so the attempt's answer does not end this read in the child. The read must
-// end when its timeout has passed. In the past, the child crashed.
+// The child forgets which reads wait, so only the timeout ends this read.
+// Regression test: in the past, the child crashed.
 TEST(ForkStressTest, E4AReadWhoseOwnAttemptForksEndsInTheChild) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4: the child of a fork() can read. In these tests the parent
-// has only one thread. With more threads, the child's allocator might not work
-// under AddressSanitizer. Tests with more threads are in fork_stress_test.cc.
+// Tests of clause E4: the child of a fork() can read. The parent has only one
+// thread, because with more threads the child's allocator might fail under
+// AddressSanitizer.
 
 #include <unistd.h>
 
@@ -34,10 +34,8 @@ using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
-// Regression test: a refresh that runs at the fork goes on only in the parent.
-// In the past, the child's reads behaved as if the refresh also ran in the
-// child: they started no refresh and armed no timer until the token had
-// expired.
+// Regression test: in the past, the child's reads behaved as if the parent's
+// refresh also ran in the child.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -51,7 +49,7 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
     if (!token->Get(absl::ZeroDuration()).ok()) return false;
     executor.RunUntilIdle();
     if (held->calls() != 2) return false;
-    // The child's timer ends the token's life even if the wall clock is set
+    // The child's timer withdraws the token although the wall clock is set
     // back.
     executor.StepWall(-absl::Hours(2));
     executor.AdvanceBy(absl::Minutes(10));
@@ -60,8 +58,7 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   held->Drop(0);
 }
 
-// Regression test: in the past, if parent and child needed a timer for the same
-// moment, the child assumed that its timer was already armed.
+// Regression test: in the past, the child took the parent's timer for its own.
 TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   ManualExecutor executor;
   RefreshPolicy policy;
@@ -120,8 +117,7 @@ TEST(ForkTest, E4EarlierFailuresStillCountInTheChild) {
   }));
 }
 
-// Returns the number that `count` returns in the child of a fork(), or -1 if
-// the child cannot send the number to the parent.
+// Returns the result of `count` in the child of a fork(), or -1 after an error.
 template <typename Function>
 int64_t CountedInChild(Function count) {
   int ends[2];
@@ -140,9 +136,8 @@ int64_t CountedInChild(Function count) {
   return counted;
 }
 
-// Without a `jitter_seed`, each child draws different jitter. With a
-// `jitter_seed`, all children draw the same jitter. In the past, all children
-// always drew the same jitter, and so refreshed at the same time.
+// Regression test: in the past, all children drew the same jitter, and so
+// refreshed at the same time.
 TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   for (const bool seeded : {false, true}) {
     ManualExecutor executor;
@@ -169,8 +164,8 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// The child draws new jitter for the wait between attempts (F8). So the child's
-// errors must not name the time of the parent's next attempt.
+// The child draws new jitter (F8), so its errors must not name the time of the
+// parent's next attempt.
 TEST(ForkTest, E4TheErrorsOfTheChildNameItsOwnNextAttempt) {
   ManualExecutor executor;
   Strings::Options options;
@@ -189,9 +184,9 @@ TEST(ForkTest, E4TheErrorsOfTheChildNameItsOwnNextAttempt) {
   }));
 }
 
-// Regression test: a probe of the parent is running at the fork. (After too
-// many failures, a refresh is a single attempt, called a probe; see B7.) In the
-// past, the child delayed its own probe, as if the child had just made a probe.
+// After too many failures, a refresh is a single attempt, called a probe (B7).
+// Regression test: in the past, the parent's running probe delayed the child's
+// probe.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -215,8 +210,8 @@ TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   held->Drop(1);
 }
 
-// Regression test: in the past, the fork() handlers waited for a lock that was
-// held around user code, so a fork() inside user code could hang.
+// Regression test: in the past, the fork() handlers could wait forever for a
+// lock that was held around user code.
 TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
   std::vector<pid_t> children;
   const auto fork_and_exec = [&] {

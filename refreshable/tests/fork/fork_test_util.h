@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions that the tests of fork() share. Test only.
+// Functions that the tests of fork() share.
 
 #ifndef REFRESHABLE_TESTS_FORK_FORK_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_FORK_FORK_TEST_UTIL_H_
@@ -11,16 +11,14 @@
 namespace refreshable {
 namespace fork_testing {
 
-// Calls fork(). The child must end with _exit, and is killed if it runs for a
-// minute.
+// The child must end with _exit, and is killed after a minute.
 inline pid_t Fork() {
   const pid_t pid = fork();
   if (pid == 0) alarm(60);
   return pid;
 }
 
-// Waits for `child`, a result of `Fork`. Returns whether the fork succeeded and
-// the child ended with status 0.
+// Waits for `child`, and returns whether it was forked and ended with status 0.
 inline bool EndedWell(pid_t child) {
   int status = 0;
   return child > 0 && waitpid(child, &status, 0) == child &&

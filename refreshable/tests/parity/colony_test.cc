@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // These tests check that this library treats a failing token endpoint as the
-// Colony Python SDK does. They use the public API on a ManualExecutor. The name
-// of each test begins with the number, L1 to L8, of the property that it tests.
+// Colony Python SDK does. Each test's name begins with the number, L1 to L8, of
+// the property that it tests.
 
 #include <memory>
 #include <string>
@@ -30,8 +30,7 @@ using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 
-// Returns a policy with up to six retries, after waits of 2, 4, 8, 16, 32 and
-// 60 s.
+// The policy's waits are 2, 4, 8, 16, 32 and 60 s.
 RefreshPolicy ColonyPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -63,7 +62,6 @@ TEST_F(ColonyParityTest, L2ThreeFailuresAndThenAToken) {
   for (int i = 0; i < 3; ++i) source_.Answer(Http(502));
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  // The waits are 2, 4 and 8 s.
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14));
 }
 
@@ -128,15 +126,13 @@ TEST_F(ColonyParityTest, L6RetryAfterReplacesTheComputedWait) {
   source_.Answer(Http(503));
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  // The waits are 7 s (not 2), 1 s (not 4), 8 s (a zero counts as absent) and
-  // 16 s.
+  // A Retry-After of zero counts as absent.
   EXPECT_THAT(Attempts(), ElementsAre(0, 7, 8, 16, 32));
 }
 
 TEST_F(ColonyParityTest, L6RetryAfterAsADate) {
   const auto token = Make(ColonyPolicy());
-  // The server's clock is wrong by years. Only the difference between the two
-  // dates in its answer counts.
+  // Only the difference between the two dates counts.
   source_.Answer(Http(503, {{"Date", "Sun, 06 Nov 1994 08:49:37 GMT"},
                             {"Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"}}));
   source_.Answer("t1", absl::Hours(1));
@@ -176,8 +172,8 @@ TEST_F(ColonyParityTest, L7TheBudgetOfOneCall) {
   EXPECT_EQ(Elapsed(), absl::Seconds(122));
 }
 
-// The endpoint answers 502 for an hour. All readers share one schedule of
-// attempts, and have a token at most one probe interval after the outage ends.
+// All readers share one schedule, and have a token at most one probe interval
+// after the outage.
 class ColonyOutageParityTest : public ColonyParityTest,
                                public testing::WithParamInterface<int> {};
 
@@ -200,8 +196,7 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502) {
   EXPECT_EQ(token->stats().attempts_started, 65);
 }
 
-// The endpoint answers 502 for an hour, but at the start there is a token that
-// is valid for half an hour. No read fails before that token expires.
+// At the start there is a token. No read fails before that token expires.
 TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   const auto token = Make(ColonyPolicy());
   source_.Answer("t0", absl::Minutes(30));
@@ -212,17 +207,15 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   AdvanceTo(usable_until - absl::Nanoseconds(1));
   EXPECT_EQ(readers.errors(), 0);
   EXPECT_THAT(token->TryGet(), HoldsToken("t0"));
-  // The token is stale at 900 s. Background refreshes then make one attempt per
-  // minute, because the cooldown and, later, the backoff last a minute.
+  // The token is stale at 900 s. The cooldown and, later, the backoff last a
+  // minute.
   std::vector<double> expected = {0};
   for (double start = 900; start < 1760; start += 60) {
     expected.push_back(start);
   }
   EXPECT_EQ(Attempts(), expected);
   AdvanceTo(absl::Minutes(65));
-  // Refreshing is exhausted after 7 failures, and by 1740 s there have been 15.
-  // So from 1760 s on, when the token is no longer usable, there are only
-  // probes, one per minute.
+  // Refreshing is exhausted by 1760 s, so there is only one probe per minute.
   for (double probe = 1800; probe <= 3600; probe += 60) {
     expected.push_back(probe);
   }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // These tests check that this library treats expired tokens and a failing token
-// endpoint as Conductor's Java SDK does. They use the public API on a
-// ManualExecutor. The name of each test begins with the number, C1 to C8, of
-// the property that it tests.
+// endpoint as Conductor's Java SDK does. Each test's name begins with the
+// number, C1 to C8, of the property that it tests.
 
 #include <memory>
 #include <string>
@@ -38,9 +37,8 @@ using ::testing::Not;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-// Returns a policy under which a read makes at most one attempt. The waits
-// after the first four consecutive failures are 2, 4, 8 and 16 s, each from the
-// start of the failed attempt. The fifth failure is fatal.
+// Under this policy a read makes at most one attempt. The waits after failures
+// are 2, 4, 8 and 16 s, and the fifth failure is fatal.
 RefreshPolicy ConductorPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -55,7 +53,6 @@ RefreshPolicy ConductorPolicy() {
   return policy;
 }
 
-// Returns ConductorPolicy(), except that failures are never fatal.
 RefreshPolicy HealingPolicy() {
   RefreshPolicy policy = ConductorPolicy();
   policy.retry.on_exhausted = OnExhausted::kSelfHeal;
@@ -74,7 +71,6 @@ bool IsRejected(const Response& response) {
 
 class ConductorParityTest : public OutageTest {
  protected:
-  // Returns a Refreshable with a token that was issued 10 s ago.
   std::unique_ptr<Token> MakeWithOldToken() {
     auto token = Make(ConductorPolicy());
     EXPECT_TRUE(token->Get().ok());
@@ -82,9 +78,8 @@ class ConductorParityTest : public OutageTest {
     return token;
   }
 
-  // Calls a server with CallWithToken, and returns the server's answer. The
-  // server answers `rejected` to the tokens in `bad`, and 200 to all other
-  // tokens. If the server was not called, returns a Response with status -1.
+  // Calls a server that answers `rejected` to the tokens in `bad`, and 200 to
+  // all others. Returns status -1 if the server was not called.
   Response CallServer(Token& token, std::vector<std::string> bad,
                       Response rejected) {
     const auto response = CallWithToken(
@@ -257,8 +252,7 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
     EXPECT_THAT(token->Get(), Not(IsFatalError()));
   }
   AdvanceTo(absl::Seconds(30));
-  // Whatever the code of the cause was, the read fails with a code that retry
-  // loops do not retry.
+  // A retry loop does not retry this code, whatever the code of the cause was.
   const auto fatal =
       AllOf(IsFatalError(), FailsWith(absl::StatusCode::kFailedPrecondition),
             AfterFailures(5), CausedBy("HTTP status 502"));
@@ -274,8 +268,7 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
 }
 
-// The source decides what a 404 of the endpoint means: here, that no
-// authentication is needed.
+// The source decides that a 404 means that no authentication is needed.
 TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
   const auto token = Make(ConductorPolicy());
   const auto endpoint = [] { return 404; };
@@ -293,9 +286,8 @@ TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
   EXPECT_THAT(Attempts(), ElementsAre(0));
 }
 
-// A client starts before its token endpoint. The first two lines of the table
-// describe Conductor's SDK before and after a change to it, and the last line
-// describes this library with HealingPolicy().
+// A client starts before its token endpoint. The table compares Conductor's
+// SDK, before and after a change, with this library under HealingPolicy().
 //
 //   before the change   hammers /token       recovers by itself
 //   after it            does not hammer      never recovers
@@ -312,8 +304,7 @@ TEST_P(ConductorStartParityTest, C8DoesNotHammerAndHeals) {
   const Readers readers(this, token.get(), GetParam(), absl::Seconds(2));
   AdvanceTo(absl::Minutes(4));
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14, 30, 90, 150));
-  // The endpoint is up at 100 s. The next probe, less than a probe interval
-  // later, succeeds.
+  // The endpoint is up at 100 s, so the next probe succeeds.
   EXPECT_THAT(readers.served_at(), Each(150));
   EXPECT_EQ(observer_->count(EventKind::kExhausted), 1);
   EXPECT_EQ(observer_->count(EventKind::kHealed), 1);
@@ -333,8 +324,7 @@ TEST_P(ConductorStartParityTest, C8FatalStaysAvailable) {
   EXPECT_THAT(readers.served_at(), Each(302));
 }
 
-// The fifth attempt starts at 30 s. If the endpoint is up by then, no failure
-// is fatal.
+// The endpoint is up before the fifth attempt, so no failure is fatal.
 TEST_P(ConductorStartParityTest, C8AQuickServerIsMetBeforeAnythingIsFatal) {
   EndpointIsDown(absl::UnavailableError("connection refused"),
                  absl::Seconds(20));

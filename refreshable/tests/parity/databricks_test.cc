@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests that this library behaves like the Databricks Python SDK, but without
-// the known faults of that SDK. All tests use the public API on a
-// ManualExecutor.
-// The name of each test begins with the number, D1 to D9, of the property that
-// it tests. Properties of other systems, C1 to C8 and L1 to L8, are tested in
-// conductor_test.cc and colony_test.cc.
+// that SDK's known faults. Each test's name begins with the number, D1 to D9,
+// of the property that it tests.
 
 #include <cstddef>
 #include <optional>
@@ -30,8 +27,6 @@ using ::refreshable_testing::HoldsToken;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
-
-// ---- Refreshable of the Databricks Python SDK ----
 
 class DatabricksParityTest : public ScenarioTest {};
 
@@ -68,8 +63,8 @@ TEST_F(DatabricksParityTest, D1ExpiredOnceExpiryLessTheMarginHasPassed) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// Here a token becomes stale and expired at the same moment. It counts as
-// expired: the read waits for a new token.
+// The token becomes stale and expired at the same moment, and counts as
+// expired.
 TEST_F(DatabricksParityTest, D1ExpiryIsJudgedBeforeStaleness) {
   RefreshPolicy policy;
   policy.expiry_margin = absl::Seconds(40);
@@ -109,8 +104,8 @@ TEST_F(DatabricksParityTest, D2DynamicStaleWindow) {
   }
 }
 
-// The stale window is computed when the token is stored, from the lifetime that
-// is left then. A token with 30 minutes left has a window of 15 minutes.
+// The window is computed from the lifetime that is left when the token is
+// stored.
 TEST_F(DatabricksParityTest, D2WindowIsComputedAtStoreTime) {
   const auto token = Make();
   const absl::Time expiry = executor_.clock().Now().wall + absl::Minutes(30);
@@ -244,7 +239,7 @@ TEST_F(DatabricksParityTest, D6LateSuccessIsDiscarded) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Starts call 1 (the second) of the source.
+  executor_.RunUntilIdle();  // This starts call 1.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   source_.Release(1, "late", absl::Hours(9));
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
@@ -258,15 +253,14 @@ TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Starts call 1 (the second) of the source.
+  executor_.RunUntilIdle();  // This starts call 1.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(60))}).ok());
   executor_.AdvanceBy(absl::Seconds(29));  // The attempt has not timed out.
   source_.Release(1, absl::UnavailableError("502"));
   EXPECT_EQ(token->health().failures, 0);
   EXPECT_EQ(token->stats().attempts_failed, 0);
   EXPECT_EQ(token->stats().attempts_discarded, 1);
-  // A second later "t2" is stale. If the failure had begun a cooldown, the
-  // cooldown would still last, and the read would start no refresh.
+  // If the failure had begun a cooldown, the read below would start no refresh.
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
   EXPECT_EQ(QueuedTasks(), 1u);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// OutageTest: a fixture for tests in which the token endpoint fails.
+// A fixture for tests in which the token endpoint fails.
 
 #ifndef REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
@@ -21,7 +21,6 @@
 
 namespace refreshable {
 
-// Returns `times` in seconds.
 inline std::vector<double> InSeconds(const std::vector<absl::Duration>& times) {
   std::vector<double> seconds;
   for (const absl::Duration time : times) {
@@ -35,10 +34,9 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // Readers that need no threads. Each reader reads without a timeout. When a
-  // read has ended, the reader waits for `pause` and reads again. It stops when
-  // a read ends with CANCELLED. Time must not advance after this object has
-  // been destroyed, because pending timers would use the object.
+  // Readers that need no threads. Each reader reads again and again, with a
+  // `pause` between. Time must not advance after this object has been
+  // destroyed, because pending timers would use the object.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)
@@ -46,11 +44,10 @@ class OutageTest : public testing::Test {
       for (int i = 0; i < count; ++i) Read(i);
     }
 
-    // Returns the time at which each reader first got a token, in seconds. The
-    // time is -1 if the reader got no token.
+    // Returns the time at which each reader first got a token, in seconds, or
+    // -1.
     const std::vector<double>& served_at() const { return served_at_; }
-    // These return the number of reads that ended with an error other than
-    // CANCELLED, and the last such error.
+    // CANCELLED does not count as an error.
     int errors() const { return errors_; }
     const absl::Status& last_error() const { return last_error_; }
 
@@ -84,8 +81,8 @@ class OutageTest : public testing::Test {
     return *Token::Create(source_.Share(), options);
   }
 
-  // Makes the source answer with `status` while `Elapsed()` is less than
-  // `until`, and then with tokens.
+  // Makes the source answer with `status` before the time `until`, and with
+  // tokens from then on.
   void EndpointIsDown(absl::Status status, absl::Duration until) {
     source_.AlwaysWith([this, status, until](const FetchContext&)
                            -> absl::StatusOr<Credential<std::string>> {
@@ -94,15 +91,13 @@ class OutageTest : public testing::Test {
     });
   }
 
-  // Returns the time since the test began.
   absl::Duration Elapsed() const {
     return executor_.clock().Now().boot - ManualExecutor::DefaultStart().boot;
   }
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());
   }
-  // Returns the values of `Elapsed()` at which the source was called, in
-  // seconds.
+  // Returns the times at which the source was called, in seconds.
   std::vector<double> Attempts() const {
     return InSeconds(source_.start_times());
   }

@@ -18,9 +18,8 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
   if (ABSL_PREDICT_TRUE(lease.ok())) use(lease->token().data());
 }
 
-// hot_path_test.sh must find the lock in HotPathWithALock and the call in
-// HotPathWithACall. This shows that the script would find a lock or a call in
-// HotPathRead.
+// hot_path_test.sh must find the lock and the call here, to show that the
+// script would find them in HotPathRead.
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }
@@ -34,8 +33,8 @@ __attribute__((noinline)) int HotPathWithACall(std::atomic<int>* shared) {
 
 int main(int argc, char**) {
   std::atomic<int> shared{argc};
-  // The condition is never true, so HotPathRead is not called. The two calls
-  // only keep the functions in the program.
+  // The condition is never true: the two calls only keep the functions in the
+  // program.
   if (refreshable::HotPathWithACall(&shared) == 0) {
     refreshable::HotPathRead(nullptr, nullptr);
   }

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses R1 and R2. A Refreshable, its published snapshot and the
-// bytes of its token lie in pages that are made read-only. Then four threads
-// read a fresh or a stale token. A read that wrote to this memory would end the
-// program.
-//
-// The tests also check that the reads allocate nothing. On a system with
-// membarrier(2) and thread_local, the tests check that each thread has hazard
-// slots of its own.
+// Tests of the clauses R1 and R2. A Refreshable, its snapshot and its token lie
+// in pages that are made read-only. A read that wrote to this memory would end
+// the program. The tests also check that reads allocate nothing.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -34,9 +29,8 @@
 
 namespace {
 
-// The arena: the memory for everything that becomes read-only. A thread
-// allocates from the arena while the thread's `use_arena` is true, and
-// otherwise from the heap. Freed memory of the arena is not used again.
+// The arena is the memory for everything that becomes read-only. A thread
+// allocates from the arena while the thread's `use_arena` is true.
 constexpr size_t kArenaBytes = size_t{16} << 20;
 unsigned char* arena = nullptr;
 size_t arena_used = 0;
@@ -100,10 +94,9 @@ class IdleExecutor final : public Executor {
 
 struct Node final : internal::HazardNode {};
 
-// Returns whether the inlined part of a read succeeds on this thread. (It fails
-// if the program and the library use different variables for the thread's
-// slots.) Without membarrier(2) or thread-local variables, returns true and
-// checks nothing. The thread must have read before, and must hold no lease.
+// Returns whether the inlined part of a read succeeds on this thread. The
+// thread must have read before, and must hold no lease. Without membarrier(2)
+// or thread-local variables, returns true.
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   internal::HazardDomain& domain = internal::HazardDomain::Current();
@@ -120,8 +113,8 @@ bool ReadsMakeNoCall() {
 
 class ReadOnlyMemoryTest : public testing::Test {
  protected:
-  // Begins on a new page. Objects of earlier tests stay in the arena, and the
-  // pages of those objects must stay writable.
+  // Begins on a new page, because the pages of earlier tests must stay
+  // writable.
   ReadOnlyMemoryTest() {
     if (arena == nullptr) {
       arena = static_cast<unsigned char*>(
@@ -133,8 +126,7 @@ class ReadOnlyMemoryTest : public testing::Test {
     first_ = arena_used;
   }
 
-  // Builds in the arena an executor of type E and a Refreshable with a token of
-  // 1 KiB.
+  // Builds an executor and a Refreshable in the arena.
   template <typename E>
   void Build(RefreshPolicy policy) {
     use_arena = true;
@@ -160,8 +152,7 @@ class ReadOnlyMemoryTest : public testing::Test {
   }
 
   void ReadFromFourThreads() {
-    // Without membarrier(2) the threads share slots, and a read takes longer.
-    // So each thread makes fewer reads.
+    // Without membarrier(2) a read takes longer.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> started{0};
@@ -170,10 +161,9 @@ class ReadOnlyMemoryTest : public testing::Test {
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
-        // This read acquires the thread's slots. The release of its lease may
-        // cause a scan of the hazard domain on this or another thread, and a
-        // scan may allocate. So each thread counts its allocations only after
-        // all threads have made this first read.
+        // This first read may cause a scan of the hazard domain on any thread,
+        // and a scan may allocate. So allocations count only after all first
+        // reads.
         const bool first = refreshable_->Get().ok();
         ++started;
         while (started < 4) std::this_thread::yield();
@@ -232,8 +222,7 @@ TEST_F(ReadOnlyMemoryTest, R1AFreshReadInVirtualTimeWritesToNothingShared) {
   End();
 }
 
-// The first stale read starts a refresh, which stays in progress. So the reads
-// of the four threads start no refresh.
+// The first stale read starts a refresh, so that the other reads start none.
 TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   Build<ManualExecutor>(RefreshPolicy());
   static_cast<ManualExecutor&>(*executor_).Suspend(absl::Minutes(50));
@@ -249,14 +238,14 @@ TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   End();
 }
 
-// Shows that the other tests would fail if a read wrote to the read-only pages:
-// `Reset` writes to them, and the program ends.
+// Shows that a write to the read-only pages ends the program: `Reset` writes to
+// them.
 TEST_F(ReadOnlyMemoryTest, ACallThatDoesWriteIsAFault) {
   Build<IdleExecutor>(RefreshPolicy());
   EXPECT_DEATH(
       {
-        // The fork() of the death test also writes to these pages. So the pages
-        // are protected only after the fork().
+        // The pages are protected only here, because the fork() of the death
+        // test writes to them.
         Protect(PROT_READ);
         refreshable_->Reset();
       },

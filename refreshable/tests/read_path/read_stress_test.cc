@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A stress test with real threads: tokens are published and withdrawn while
-// threads read, pass their leases to each other, and end.
+// Tokens are published and withdrawn while threads read, pass their leases to
+// each other, and end.
 
 #include <atomic>
 #include <cstdint>
@@ -42,8 +42,7 @@ class Token {
 
 TEST(ReadStressTest, R12LeasesOutliveEverythingAndEveryTokenIsFreed) {
   constexpr int kReaders = 4;
-  // Each reader starts `kLives` threads, one after another. Each of these
-  // threads makes `kReads` reads.
+  // Each reader starts `kLives` threads, which make `kReads` reads each.
   constexpr int kLives = 8;
   constexpr int kReads = 250;
   absl::Mutex mutex;

@@ -18,8 +18,8 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-// The most leases that a client keeps at once. A thread starts with fewer
-// hazard slots, so the thread of a client must add slots.
+// The most leases that a client keeps at once. A thread has fewer hazard slots
+// at first.
 constexpr size_t kHeldAtMost = 9;
 // A client waits while it has more asynchronous reads pending than this.
 constexpr size_t kPendingAtMost = 24;
@@ -62,8 +62,7 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
-      // Every outage causes fewer than 1000 failures. So refreshing is never
-      // exhausted, and the Refreshable keeps backing off.
+      // No outage causes so many failures, so refreshing is never exhausted.
       policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
@@ -203,10 +202,10 @@ void Client::Sweep(size_t at_most) {
     for (auto it = gone; it != pending_.end(); ++it) (*it)->CheckEnd();
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
-    // If the executor refuses a callback, the callback may have to wait for the
-    // next operation on the Refreshable. So if every read must end (`at_most`
-    // is 0), this loop also makes an operation on each Refreshable: Reset. In
-    // that case it sleeps longer, because many resets would delay the executor.
+    // A callback that the executor refused may wait for the next operation on
+    // its Refreshable. So if every read must end, this loop also resets each
+    // Refreshable. It then sleeps longer, because many resets would delay the
+    // executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
@@ -286,8 +285,7 @@ void Client::Disturb(BootTime now) {
     Spawn();
     return;
   }
-  // In half of the cases, waits up to 50 ms for a token and a running attempt,
-  // so that the Install, Reset or Invalidate below often meets both.
+  // In half of the cases, waits up to 50 ms for a token and a running attempt.
   Doing("waiting for an attempt");
   LeaseOr lease = instance.TryGet();
   const BootTime end = now + absl::Milliseconds(Random(2) * 50);
@@ -394,9 +392,8 @@ void Client::EndUnderBlockedReaders() {
       ++left;
     });
   }
-  // Waits until every read has either ended or begun to wait. Counts the ended
-  // reads before the waiting reads. In the other order, a read that ended in
-  // between would be counted twice.
+  // Waits until every read has ended or begun to wait. The ended reads are
+  // counted first, so that no read is counted twice.
   for (;;) {
     int64_t there = left;
     for (const auto& read : reads) there += read->gone();
@@ -428,8 +425,8 @@ void Client::EndInHook() {
   auto life = std::make_shared<std::unique_ptr<Instance>>();
   auto ended = std::make_shared<absl::Notification>();
   Instance::Config config = LifeConfig();
-  // Only one refresh is requested, and the hook runs only if that refresh
-  // succeeds. So its attempts get a long timeout.
+  // The hook runs only if the one refresh succeeds, so the attempts get a long
+  // timeout.
   config.policy.attempt_timeout = absl::Seconds(10);
   config.hook = [life, ended] {
     if (*life == nullptr) return;

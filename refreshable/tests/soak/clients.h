@@ -30,9 +30,8 @@ class Exchange {
  public:
   static constexpr size_t kPlaces = 48;
 
-  // Swaps `lease` with the lease stored at `place` (modulo kPlaces). Then
-  // checks that the token of the new `lease` is intact. Either lease may be
-  // empty.
+  // Swaps `lease` with the lease at `place` (modulo kPlaces), and checks the
+  // token that came. Either lease may be empty.
   void Swap(size_t place, std::optional<TokenLease>& lease);
   void Clear();
 
@@ -42,8 +41,8 @@ class Exchange {
       std::vector<std::optional<TokenLease>>(kPlaces);
 };
 
-// A gate at which the clients wait while it is closed. A client goes to the
-// gate only when it holds no lease. Thread-safe.
+// A gate at which the clients wait while it is closed. A waiting client holds
+// no lease. Thread-safe.
 class Gate {
  public:
   bool closed() const { return closed_.load(std::memory_order_relaxed); }
@@ -73,8 +72,7 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// Returns a policy under which an attempt times out after 40 ms, and a backoff
-// (B1) is at most 160 ms. `kind` modulo 6 selects a variant of the policy.
+// Returns a policy with short times. `kind` modulo 6 selects a variant.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
 // The work of one of the soak's threads.

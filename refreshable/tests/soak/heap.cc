@@ -30,10 +30,9 @@ int64_t HeapBytes() {
 namespace refreshable_soak {
 namespace {
 
-// The sum of all counts is the number of bytes in use. Each thread adds to only
-// one of the counts, and few threads share a count. So threads rarely wait for
-// each other. A count may be negative, because a thread may free what another
-// thread allocated.
+// The sum of all counts is the number of bytes in use. Few threads share a
+// count, so threads rarely wait for each other. A count may be negative,
+// because a thread may free what another thread allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};
 };

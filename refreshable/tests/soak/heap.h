@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Counts the bytes that this program has allocated and not freed.
 
 #ifndef REFRESHABLE_TESTS_SOAK_HEAP_H_
 #define REFRESHABLE_TESTS_SOAK_HEAP_H_
@@ -9,10 +7,9 @@
 
 namespace refreshable_soak {
 
-// Returns the number of bytes that were allocated with `new` and not freed with
-// `delete`, or the figure that a sanitizer reports. Returns -1 if neither is
-// known. The figures of malloc itself cannot be used: they include per-thread
-// caches, which grow for minutes.
+// Returns the number of bytes that were allocated with `new` and not freed, or
+// the figure that a sanitizer reports. Returns -1 if neither is known. The
+// figures of malloc include per-thread caches, which grow for minutes.
 int64_t HeapBytes();
 
 }  // namespace refreshable_soak

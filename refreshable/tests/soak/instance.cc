@@ -34,8 +34,7 @@ class ObserverOf final : public refreshable::Observer {
   const std::shared_ptr<Checks> checks_;
 };
 
-// Runs a function when the object is destroyed. Does not run the function if
-// the object was moved from.
+// Runs a function when the object is destroyed, unless it was moved from.
 template <typename Function>
 class AtEnd {
  public:
@@ -151,9 +150,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token may have been published before `published`. Its lifetime is
-    // then longer, its margin not shorter, and its real end not later than
-    // `end`.
+    // The token may have been published earlier. Its real end is then not later
+    // than `end`.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
@@ -212,8 +210,8 @@ void Checks::Published(const TokenLease& lease) {
   absl::MutexLock lock(&mutex_);
   NoteChange({lease.generation().value(), lease.token().made(),
               lease.token().asked()});
-  // Install publishes only tokens with new ids. So a token with the id of the
-  // withdrawn token came from the source.
+  // Install publishes only tokens with new ids, so this token came from the
+  // source.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
     Wrong("F5", "the token that was rejected was published again");
@@ -281,8 +279,8 @@ bool Instance::Accounted() const {
 }
 
 LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
-  // If `where` is kAtTheEnd, another thread may destroy this instance during
-  // the read. In that case `checks` keeps `used` alive.
+  // If another thread destroys this instance during the read, `checks` keeps
+  // `used` alive.
   const std::shared_ptr<Checks> checks =
       where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
   Checks& used = *checks_;

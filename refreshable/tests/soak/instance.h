@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One Refreshable of the soak, with its faulty source and the checks of all its
-// reads.
+// One Refreshable of the soak, its faulty source, and the checks of its reads.
 
 #ifndef REFRESHABLE_TESTS_SOAK_INSTANCE_H_
 #define REFRESHABLE_TESTS_SOAK_INSTANCE_H_
@@ -42,10 +41,9 @@ struct Totals {
 
 // Checks that one Refreshable keeps its promises. Thread-safe.
 //
-// Compares the outcome of each read with what was known before the read: the
-// time, and the earliest generation that the read may get. So a delayed thread
-// causes no false alarm. A wall clock that is set back may cause a false alarm.
-// A Checks outlives its Refreshable, because callbacks run while the
+// Compares each outcome with what was known before the read, so that a delayed
+// thread causes no false alarm. A wall clock that is set back may cause a false
+// alarm. A Checks outlives its Refreshable, because callbacks run while the
 // Refreshable is being destroyed.
 class Checks {
  public:
@@ -79,10 +77,8 @@ class Checks {
   // Returns how many resets have begun, or kResetting while one is running.
   int64_t resets() const;
 
-  // Notes that Invalidate has withdrawn the token of `lease`, at the moment
-  // `since` or later. `resets` is what `resets()` returned before Invalidate
-  // was called. If a reset was running then or has begun since, the token may
-  // be published again.
+  // Notes that Invalidate has withdrawn the token of `lease` at the moment
+  // `since` or later. `resets` is what `resets()` returned before that call.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.
@@ -92,10 +88,9 @@ class Checks {
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // The publication or withdrawal of `generation`. Moments are results of the
-  // counter `NextMoment()`. The change happened after the moment `since`. If an
-  // attempt brought the token, the attempt began before the moment `asked`. For
-  // an Install and for a withdrawal, `asked` is `Token::kNotAsked`.
+  // The publication or withdrawal of `generation` after the moment `since`. If
+  // an attempt brought the token, the attempt began before the moment `asked`.
+  // Otherwise `asked` is `Token::kNotAsked`.
   struct Change {
     uint64_t generation;
     uint64_t since;
@@ -130,7 +125,7 @@ class AsyncRead {
  public:
   // Returns whether the library has destroyed the callback.
   bool gone() const { return gone_.load(std::memory_order_acquire); }
-  // Checks that the read ended correctly. Requires that `gone()` is true.
+  // Requires that `gone()` is true.
   void CheckEnd() const;
 
  private:
@@ -158,15 +153,14 @@ class Instance {
   explicit Instance(const Config& config);
   ~Instance();
   // Returns whether the Refreshable has counted as many attempts as its source
-  // has seen calls. If no new attempt starts, this must become true.
+  // has seen calls.
   bool Accounted() const;
 
   // These make a read and check its outcome.
   LeaseOr Get(absl::Duration timeout,
               Checks::Where where = Checks::Where::kCaller);
   LeaseOr TryGet();
-  // Starts an asynchronous read. Its callback checks the outcome, and then
-  // calls `then` if that is not null.
+  // The callback checks the outcome, and then calls `then` if that is not null.
   std::shared_ptr<AsyncRead> GetAsync(
       absl::Duration timeout, absl::AnyInvocable<void()> then = nullptr);
   void Cancel(AsyncRead& read);
@@ -174,10 +168,9 @@ class Instance {
   void Install();
   void Reset();
 
-  // These start and end an outage. During an outage, clients do not call
-  // Install, Invalidate or Reset. There are two exceptions: a call that a
-  // client was about to make when the outage began, and a Reset that lets
-  // pending reads end.
+  // During an outage, clients do not call Install, Invalidate or Reset. A call
+  // that was about to begin may still come, and a Reset that lets pending reads
+  // end.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }

@@ -16,9 +16,9 @@
 
 namespace refreshable_soak {
 
-// Reports that `what` happened and that it breaks `clause`. `clause` is a
-// clause of docs/contract.md, or a rule of the soak in words. Only the first 20
-// reports are printed. Thread-safe.
+// Reports that `what` happened and breaks `clause`: a clause of
+// docs/contract.md, or a rule of the soak in words. Only the first 20 reports
+// are printed. Thread-safe.
 void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
@@ -42,13 +42,12 @@ class Token {
   uint64_t id() const { return id_; }
   bool Intact() const;
   uint64_t asked() const { return asked_; }
-  // Returns the moment at which the token was made. The source returned the
-  // token, or the token was installed, after this moment.
+  // Returns the moment at which the token was made, before it was returned or
+  // installed.
   uint64_t made() const { return made_; }
 
   // Notes that the token was published at the wall time `now` or earlier.
-  // `published_by()` returns the time of the last note, or the infinite future
-  // if there is none.
+  // Without a note, `published_by()` returns the infinite future.
   void NotePublished(absl::Time now) const;
   absl::Time published_by() const;
 

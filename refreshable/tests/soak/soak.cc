@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A program that tests everything at once for as long as you like, with real
-// threads, two thread pools, and token endpoints that fail, hang, drop calls,
-// throw and answer late. Faults are drawn at random, from a seed. The program
-// prints a line of figures from time to time (in a run of six minutes or more,
-// each minute). Its exit code is 1 if a promise was broken, a thread got stuck,
-// or the process needed more and more resources.
+// threads and token endpoints that fail at random. Its exit code is 1 if a
+// promise was broken, a thread got stuck, or the process needed more and more
+// resources.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
@@ -15,8 +13,8 @@
 //                 Ends after about N operations of all threads together,
 //                 instead of after a time.
 //   --seed=N      The seed of all random choices; random by default, and
-//                 printed. Two runs with the same seed differ nevertheless,
-//                 because the speeds of the threads differ.
+//                 printed. Two runs with the same seed differ, because the
+//                 speeds of the threads differ.
 //   --threads=N   Number of reading threads; 8 by default.
 //   --stuck=N     Seconds without progress after which a thread counts as
 //                 stuck; 60 by default.
@@ -62,7 +60,7 @@ using refreshable::ThreadExecutor;
 using refreshable::internal::HazardDomain;
 
 constexpr int kInstances = 8;
-// How many instances use the executor with low limits (`tight` in Soak).
+// How many instances use the executor with low limits.
 constexpr int kOnTightExecutor = 3;
 
 struct Flags {
@@ -104,8 +102,7 @@ bool Parse(int argc, char** argv, Flags& flags) {
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
-// Ends the program without a regular shutdown, which would wait forever for the
-// threads that are stuck.
+// A regular shutdown would wait forever for the threads that are stuck.
 [[noreturn]] void GiveUp() {
   std::printf("stuck: given up\n");
   std::fflush(stdout);
@@ -119,9 +116,8 @@ class Watch {
       : clients_(clients), limit_(limit), seen_(clients.size()) {}
 
   // If a client has made no progress for longer than `limit`, reports it and
-  // ends the program. A client that has finished is not stuck. A client that
-  // waits at the gate is not stuck either: clients pause at the gate while
-  // figures are measured.
+  // ends the program. A client that has finished or waits at the gate is not
+  // stuck.
   void Look() {
     const BootTime now = BootNow();
     bool stuck = false;
@@ -150,9 +146,9 @@ class Watch {
   std::vector<Seen> seen_;
 };
 
-// Makes the endpoint of `instance` work, and resets the instance. Checks that
-// the instance then gets a token within `limit` (B8), and that it has counted
-// all its attempts (S2). Ends the program if the instance gets no token.
+// Checks that `instance` gets a token within `limit` once its endpoint works
+// (B8), and ends the program otherwise. Also checks that the instance has
+// counted all its attempts (S2).
 void CheckHeals(Instance& instance, absl::Duration limit) {
   const BootTime end = BootNow() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);
@@ -177,8 +173,8 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
 }
 
 // How many tokens may be alive while the clients wait at the gate. Each
-// instance may have a few tokens: a published token, a withdrawn token, tokens
-// that were just superseded, and tokens in its source.
+// instance may have published, withdrawn and superseded tokens, and tokens in
+// its source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
 // The figures that are measured while the clients wait at the gate.
@@ -189,12 +185,10 @@ struct Row {
   ProcessFigures process;
 };
 
-// Returns a row of figures. The numbers of tokens, heap bytes and threads are
-// the lowest of many samples, so that objects that are about to be destroyed do
-// not count. The other figures come from the first sample.
-//
-// Takes samples for about 100 ms. Goes on for up to about ten seconds while
-// there are too many tokens, or more threads than in the first of `rows`.
+// The numbers of tokens, heap bytes and threads are the lowest of many samples.
+// So objects that are about to be destroyed do not count. Takes samples for
+// about 100 ms, or for up to ten seconds while there are too many tokens or
+// threads.
 Row Measure(const std::vector<Row>& rows) {
   Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
             HeapBytes(), ProcessFigures::Now()};
@@ -213,9 +207,8 @@ Row Measure(const std::vector<Row>& rows) {
   return least;
 }
 
-// Checks that a figure stays flat: its maximum in the second half of the rows
-// may exceed its maximum in the first half by at most `slack`. Checks nothing
-// if there are fewer than four rows.
+// Checks that the figure's maximum grows by at most `slack` from the first half
+// of the rows to the second.
 void CheckFlat(const std::vector<Row>& rows, const char* what,
                int64_t (*figure)(const Row&), int64_t slack) {
   if (rows.size() < 4) return;
@@ -255,20 +248,18 @@ void CheckFlat(const std::vector<Row>& rows) {
       +[](const Row& row) { return row.process.resident_kib; }, 4096);
 }
 
-// Returns the bytes on the heap without the records that hold the threads'
-// hazard slots. The records are reused and never freed. CheckFlat checks the
-// number of records.
+// Returns the bytes on the heap without the records of hazard slots, which are
+// reused and never freed.
 int64_t HeapBesideRecords() {
   return HeapBytes() - HazardDomain::Current().CountForTesting().bytes;
 }
 
-// Returns `figure` as text, or "-" if it is negative, that is, not known.
+// A negative figure is not known.
 std::string Shown(int64_t figure) {
   return figure < 0 ? "-" : absl::StrCat(figure);
 }
 
-// Checks that `figure()` falls to `expected` or below. Waits up to ten seconds
-// for this, because the figure takes a moment to fall.
+// Checks that `figure()` falls to `expected` or below within ten seconds.
 void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   for (int i = 0; i < 5000 && figure() > expected; ++i) {
     absl::SleepFor(absl::Milliseconds(2));
@@ -280,10 +271,9 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
 }
 
 // Checks the largest number of superseded tokens that one scan of the hazard
-// domain took. A scan may take one token from each thread. It may also take
-// `kMostHandedOver` tokens that other threads left to the thread that scans.
-// `rows` counts threads only while the clients wait at the gate. At other times
-// there may be more threads, so the limit allows twice as many.
+// domain took. A scan may take one token from each thread, and
+// `kMostHandedOver` more. At times there are more threads than in `rows`, so
+// the limit allows twice as many.
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);
@@ -297,8 +287,8 @@ void CheckSuperseded(const std::vector<Row>& rows) {
 }
 
 void Soak(const Flags& flags) {
-  // The sources use `late`. It must outlive the executors, because their
-  // destructors wait for calls of the sources.
+  // `late` must outlive the executors, whose destructors wait for calls of the
+  // sources.
   LateAnswers late;
   ThreadExecutor roomy;
   ThreadExecutor::Options tight_options;
@@ -401,8 +391,7 @@ void Soak(const Flags& flags) {
   CheckSuperseded(rows);
 }
 
-// Creates what the library creates once and keeps, such as the page with the
-// locks of all instances.
+// Creates what the library creates once and keeps.
 void CreateWhatStays() {
   refreshable::ManualExecutor executor;
   const auto created = refreshable::Refreshable<int>::Create(
@@ -419,8 +408,8 @@ int Main(const Flags& flags) {
               flags.minutes, static_cast<long long>(flags.operations),
               static_cast<unsigned long long>(flags.seed));
   std::fflush(stdout);
-  // When a program creates its first thread, a sanitizer may start a thread of
-  // its own. This happens here, before the threads are counted.
+  // With the first thread, a sanitizer may start a thread that the count below
+  // must include.
   std::thread([] {}).join();
   CreateWhatStays();
   const int64_t threads = ProcessFigures::Now().threads;
@@ -437,8 +426,8 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
-  // The slack of 8 KiB is for the objects that the library keeps and that
-  // CreateWhatStays does not create. They take about 1 KiB.
+  // The slack is for objects that the library keeps and that CreateWhatStays
+  // does not create.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",
               static_cast<long long>(HeapBesideRecords() - heap));

@@ -25,8 +25,8 @@ using refreshable::SystemClock;
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
 // Returns how many calls may reach the source during an outage although their
-// attempts started before the outage: the call of the running attempt, and the
-// calls of `max_abandoned_calls` abandoned attempts.
+// attempts started before the outage: the running attempt's call, and the calls
+// of abandoned attempts.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
@@ -190,8 +190,8 @@ uint64_t FaultySource::NewId() {
 }
 
 FaultySource::Call FaultySource::Enter(const FetchContext& context) {
-  // A table of Shares lists the faults of a mode. Of a hundred calls, `part`
-  // have `fault`. The last entry takes the rest.
+  // Of a hundred calls, `part` have `fault`. The last entry of a table takes
+  // the rest.
   struct Share {
     uint64_t part;
     Fault fault;
@@ -225,8 +225,6 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   call.random /= 100;
   inside_.emplace(call.id, context);
   // The call of a superseded attempt is cancelled before the next call is made.
-  // So two calls that are not cancelled belong to two attempts at the same
-  // time.
   if (const int64_t current = Current(); current > 1) {
     Broken("F1", absl::StrCat(current, " attempts at the same time"));
   }

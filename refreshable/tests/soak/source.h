@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that answers, fails, hangs, drops the
-// call or throws. The source checks that it is not called more often than
-// promised.
+// The soak's token endpoint: a source that fails in many ways, and checks that
+// it is not called too often.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
 #define REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -30,16 +29,15 @@
 
 namespace refreshable_soak {
 
-// Two threads that answer calls of sources later, in most cases after `Fetch`
-// has returned. Thread-safe.
+// Two threads that answer calls of sources late. Thread-safe.
 class LateAnswers {
  public:
   LateAnswers();
   // Gives all outstanding answers, due or not, before it returns.
   ~LateAnswers();
 
-  // Runs `answer` on one of the threads after `delay`. But if `cancellable` is
-  // true and `context` is cancelled earlier, runs `answer` at that time.
+  // Runs `answer` on one of the threads after `delay` or, if `cancellable` is
+  // true, when `context` is cancelled.
   void Add(absl::Duration delay, const refreshable::FetchContext& context,
            bool cancellable, absl::AnyInvocable<void()> answer);
 
@@ -61,31 +59,29 @@ class LateAnswers {
 };
 
 // Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
-// A call may reach the source long after its attempt started, so the time
-// between two calls says nothing. Instead, this class checks whether the time
-// since an earlier answer, or since the start of an outage, was long enough for
-// the number of calls in that time. Thread-safe.
+// A call may come long after its attempt started, so the time between two calls
+// says nothing. Instead, this class counts the calls since an earlier answer,
+// or since the start of an outage. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
   // After some events, the next attempt need not wait for the backoff. A
-  // success and a Reset are kSooner events. An Invalidate and an Install are
-  // kAtOnce events: the next attempt need not wait for the minimum interval
-  // either. `Begin` must be called before each event, and `End` after it.
-  // `acted` says whether the event had an effect.
+  // success and a Reset are kSooner events. After a kAtOnce event (Invalidate,
+  // Install), the attempt need not wait for the minimum interval either.
+  // `Begin` must be called before each event, and `End` after it. `acted` says
+  // whether the event had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
 
-  // These begin and end an outage. During an outage, the calls are also checked
-  // against the backoff (B1, B8).
+  // During an outage, calls are also checked against the backoff (B1, B8).
   void StartOutage();
   void EndOutage();
 
-  // Notes that the source is about to answer an attempt that was still running
-  // at `now`. Must be called before the source answers. Assumes that later
-  // calls of the source belong to attempts that started after `now`.
+  // Must be called before the source answers an attempt that was still running
+  // at `now`. Assumes that later calls belong to attempts that started after
+  // `now`.
   void OnAnswer(refreshable::BootTime now);
 
   // Notes a call of the source, and checks that it does not come too early.
@@ -100,15 +96,14 @@ class Schedule {
   const refreshable::RefreshPolicy policy_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
-  // How many events (see `Permit`) have begun, and how many have ended. An
-  // event that ended without effect is not counted. `exempt_` and
-  // `exempt_ended_` count only the kAtOnce events.
+  // These count events (see `Permit`), without those that ended without effect.
+  // `exempt_` and `exempt_ended_` count only the kAtOnce events.
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
   // The `now` of a call of `OnAnswer`, with the counts at that call. The first
-  // mark is the time at which this object was created, with counts of 0.
+  // mark is the creation of this object.
   struct Mark {
     refreshable::BootTime at;
     int64_t calls;
@@ -124,8 +119,8 @@ class Schedule {
   std::optional<Outage> outage_ ABSL_GUARDED_BY(mutex_);
 };
 
-// A source that answers and fails in many ways. Its mode and its seed decide
-// which way each call takes. Thread-safe.
+// A source that answers and fails in many ways, as its mode and its seed
+// decide. Thread-safe.
 class FaultySource final : public refreshable::TokenSource<Token>,
                            public std::enable_shared_from_this<FaultySource> {
  public:
@@ -146,10 +141,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   // Returns whether there is a call that is neither answered nor cancelled.
   bool busy() const;
 
-  // These check that an event ends all earlier attempts. Call `last_call`
-  // before the event, and pass its result to `CheckOvertaken` after the event.
-  // `CheckOvertaken` checks that all calls up to `last_call` have been answered
-  // or cancelled.
+  // These check that an event ends all earlier attempts. `CheckOvertaken` must
+  // be called after the event, with the result that `last_call` had before the
+  // event.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 
@@ -163,22 +157,20 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
-    // The result of `NextMoment()`, a counter, at the time of the call. The
-    // call's token stores it too.
+    // The result of `NextMoment()` at the time of the call.
     uint64_t asked;
     Fault fault;
     uint64_t random;
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  // Notes the end of a call. Must be called before the call is answered. (The
-  // answer may cause the next call, and the two calls must not seem to
-  // overlap.) Returns true if the call had not been cancelled.
+  // Must be called before the call is answered, because the answer may cause
+  // the next call. Returns true if the call had not been cancelled.
   bool Leave(uint64_t call);
   // Returns the number of calls that are neither answered nor cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns a credential with a new token or, if `same` is true and there has
-  // been a token, with the last token again.
+  // Returns a credential with a new token or, if `same` is true, with the last
+  // token, if any.
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
   void Answer(const Call& call, Done& done, Done::Result result);
   void AnswerLate(const Call& call, const refreshable::FetchContext& context,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests how much memory an idle instance takes. A server may have an instance
-// for each of very many tenants.
+// Tests how much memory an idle instance takes, because a server may have very
+// many instances.
 
 #include <malloc.h>
 
@@ -26,8 +26,7 @@
 
 namespace {
 
-// The number of bytes that are allocated now, including the bytes that the heap
-// adds to each block.
+// The allocated bytes, including the bytes that the heap adds to each block.
 std::atomic<int64_t> bytes_in_use{0};
 
 int64_t BytesOf(void* memory) {
@@ -64,15 +63,14 @@ namespace {
 
 using Strings = Refreshable<std::string>;
 
-// The most bytes that an instance may take, with its source and its timer, but
-// without its token's std::string.
+// The most bytes that an instance may take, without its token's std::string.
 #ifdef __GLIBCXX__
 constexpr int64_t kMost = 896;
 #else  // Instances are larger with other standard libraries.
 constexpr int64_t kMost = 2048;
 #endif
-// The bytes of an instance's lock, which shares a page with 62 other locks.
-// BytesEach adds these bytes, because the pages exist before it counts.
+// The bytes of an instance's lock, which is in a page that exists before
+// BytesEach counts.
 constexpr int64_t kLock = 4096 / 63;
 
 // Returns a token that is so short that its std::string allocates nothing.
@@ -80,7 +78,6 @@ Credential<std::string> Token() {
   return Credential<std::string>("token", Expiry::In(absl::Hours(1)));
 }
 
-// Returns a source whose first `failures` calls fail.
 std::shared_ptr<TokenSource<std::string>> Source(int failures) {
   return BlockingSource<std::string>(
       [failures]() mutable -> absl::StatusOr<Credential<std::string>> {
@@ -89,9 +86,9 @@ std::shared_ptr<TokenSource<std::string>> Source(int failures) {
       });
 }
 
-// Creates many instances with `make`, on an executor of type E. Returns the
-// number of bytes per instance, without the token's std::string. The lock and
-// the instance's part of the executor's tables are included.
+// Returns the bytes that an instance made by `make` takes, without its token's
+// std::string. The instance's lock and its part of the executor's tables are
+// included.
 template <typename E, typename Make>
 int64_t BytesEach(Make make) {
   constexpr int kInstances = 100;
@@ -119,7 +116,6 @@ std::unique_ptr<Strings> Installed(Executor* executor) {
   return token;
 }
 
-// Returns an instance that got a token after `failures` failed attempts.
 std::unique_ptr<Strings> Refreshed(Executor* executor, int failures) {
   auto token = *Strings::Create(Source(failures), {executor});
   EXPECT_TRUE(token->Get().ok());
@@ -134,8 +130,8 @@ TEST(FootprintTest, AnIdleInstanceOnAThreadExecutor) {
   EXPECT_LE(BytesEach<ThreadExecutor>(Installed), kMost);
 }
 
-// A refresh cancels timers, and a ManualExecutor keeps the entries of cancelled
-// timers for a while. The entries take up to this many bytes per instance.
+// A ManualExecutor keeps the entries of cancelled timers for a while. The
+// entries take up to this many bytes per instance.
 constexpr int64_t kCancelled = 48;
 
 TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
@@ -144,9 +140,8 @@ TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
             kMost + kCancelled);
 }
 
-// When a token comes, an instance frees most of what it knew of earlier
-// failures. The statistics and the last failure remain. They take up to
-// `kTrouble` bytes.
+// The statistics and the last failure remain after a token has come. They take
+// up to `kTrouble` bytes.
 TEST(FootprintTest, AnInstanceThatHasFailedIsAsSmallAfterwards) {
   constexpr int64_t kTrouble = 128;
   EXPECT_LE(BytesEach<ManualExecutor>(
