@@ -24,11 +24,10 @@ using executors_internal::ForkMutexLock;
 // The lock of one object, in a cache line of its own.
 struct alignas(64) ForkSlot {
   ForkMutex mutex;  // Must be first: ForkAware::slot() casts it to ForkSlot.
-  // The object that has this slot; null while the object is not registered.
+  // Null while the object is not registered.
   ForkAware* object = nullptr;
-  // The registry that the slot belongs to. ForkRegistry::Get() may return
-  // another registry: each copy of the library has its own, and one copy may
-  // destroy an object that another copy has created.
+  // This differs from ForkRegistry::Get() if another copy of the library
+  // created the object.
   ForkRegistry* registry = nullptr;
   union {
     // If no object has this slot: the next free slot.
@@ -39,7 +38,7 @@ struct alignas(64) ForkSlot {
 };
 static_assert(std::is_standard_layout_v<ForkSlot>);
 
-// All slots, and which of them are free. Never destroyed.
+// Owns all slots. Never destroyed.
 class ForkRegistry {
  public:
   // Returns the registry of this copy of the library.
@@ -64,7 +63,7 @@ class ForkRegistry {
   }
 
  private:
-  // Slots that are allocated together, in one page. Never freed.
+  // One page of slots. Never freed.
   struct alignas(4096) Slab {
     static constexpr size_t kSlots = 4096 / sizeof(ForkSlot) - 1;
     Slab* next = nullptr;
@@ -124,8 +123,8 @@ class ForkRegistry {
   ForkSlot* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// Not inline: the copies of the library in a process may share the static
-// variable of an inline function, but each copy needs a registry of its own.
+// Not inline: copies of the library may share the static variable of an inline
+// function.
 ForkRegistry& ForkRegistry::Get() {
   static ForkRegistry* const registry = new ForkRegistry;
   return *registry;
@@ -133,9 +132,8 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// Creates the registry while this code is loaded. If the first use created it,
-// another thread could fork at that moment. The child would then wait forever
-// for the initialization to end.
+// Creates the registry while this code is loaded. If its first use created it,
+// a concurrent fork() could leave the initialization unfinished in the child.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace

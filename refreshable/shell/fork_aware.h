@@ -16,15 +16,13 @@ class ForkRegistry;
 struct ForkSlot;
 
 // The base class of an object whose lock, `mutex_`, must survive fork(). The
-// thread that calls fork() holds the lock during the fork, so no other thread
-// is in a critical section of the object at that moment. In the child, the
-// thread calls `AfterForkInChild` before it releases the lock. On a system
-// without pthread_atfork, forks are not noticed.
+// thread that calls fork() holds the lock during the fork. In the child, it
+// calls `AfterForkInChild` before it releases the lock. On a system without
+// pthread_atfork, forks are not noticed.
 //
 // fork() writes to each lock, and the first write to a page after a fork copies
-// that page. So that few pages are copied, the locks of all objects are
-// together in a few pages, outside the objects. In the parent, fork() does not
-// touch the objects.
+// that page. So the locks of all objects are together in a few pages, outside
+// the objects.
 //
 // A thread must not create, register, unregister or destroy an object while it
 // holds the lock of any object.
@@ -38,14 +36,13 @@ class ForkAware {
   ~ForkAware();
 
   // Register must be called at the end of construction, and Unregister at the
-  // start of destruction. Between these two calls, the lock is held during each
-  // fork(), and AfterForkInChild is called in the child.
+  // start of destruction. Between these calls, the object takes part in each
+  // fork().
   void Register();
   void Unregister();
 
-  // The first call in the child of a fork() returns true if the object was
-  // registered at the fork. Every other call returns false. Requires: `mutex_`
-  // is held.
+  // Returns true at the first call in the child of a fork(), if the object was
+  // registered at the fork. Requires: `mutex_` is held.
   bool TakeForked();
 
   executors_internal::ForkMutex& mutex_;  // The lock, which is in `slot()`.
@@ -56,8 +53,8 @@ class ForkAware {
   explicit ForkAware(ForkSlot& slot);
   ForkSlot& slot();
 
-  // Called in the child of a fork(), with the lock held. No other thread exists
-  // there. An implementation may only set variables.
+  // Called in the child of a fork(), with the lock held. An implementation may
+  // only set variables.
   virtual void AfterForkInChild() = 0;
 };
 

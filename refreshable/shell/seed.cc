@@ -19,16 +19,14 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The state of a SplitMix64 generator. If several threads seed it at the same
-// time, each thread adds its entropy.
+// The state of a SplitMix64 generator. Several threads may seed it at the same
+// time.
 ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
 // Makes the child of a fork() seed the generator again. Called while this code
-// is loaded. If only the first DrawSeed called this function, another thread
-// might fork at that moment, and its child might not seed the generator again.
-// DrawSeed calls this function too, because a static initializer may call
-// DrawSeed even earlier.
+// is loaded, so that no concurrent fork() goes unnoticed. DrawSeed calls this
+// function too, because a static initializer may draw a seed even earlier.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};
@@ -48,8 +46,7 @@ uint64_t Entropy() {
     std::random_device device;
     drawn ^= (uint64_t{device()} << 32) | device();
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-    // `drawn` stays the time alone. std::random_device throws, for example, if
-    // no file descriptor is free.
+    // `drawn` stays the time alone.
   }
 #else
   std::random_device device;

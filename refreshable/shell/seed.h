@@ -10,9 +10,9 @@
 namespace refreshable {
 namespace internal {
 
-// Returns a random number. Not for cryptography. Thread-safe. The first call in
-// a process seeds the generator, and so does the first call in the child of a
-// fork(). Each other call costs little more than an atomic addition.
+// Returns a random number, which is not fit for cryptography. Thread-safe. The
+// child of a fork() draws other numbers than its parent. Most calls cost little
+// more than an atomic addition.
 uint64_t DrawSeed();
 
 }  // namespace internal

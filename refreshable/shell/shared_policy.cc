@@ -42,7 +42,7 @@ std::atomic<const Kept*> first_kept{nullptr};
 }  // namespace
 
 std::shared_ptr<const RefreshPolicy> SharedPolicy(const RefreshPolicy& policy) {
-  // A kept policy is never freed, so pointers to it need no reference count.
+  // A kept policy is never freed, so it needs no reference count.
   const auto share = [](const Kept* kept) {
     return std::shared_ptr<const RefreshPolicy>(std::shared_ptr<void>(),
                                                 &kept->policy);

@@ -13,9 +13,8 @@ namespace refreshable {
 namespace internal {
 
 // Returns a policy that equals `policy`; not null. The first `kSharedPolicies`
-// different policies are kept forever, and later calls with an equal policy
-// return the same copy. Any other policy is copied at each call. Thread-safe.
-// Takes no lock that a fork() on another thread could leave locked in the
+// different policies are kept forever and shared. Any other policy is copied at
+// each call. Thread-safe. Takes no lock that a fork() could leave locked in the
 // child.
 std::shared_ptr<const RefreshPolicy> SharedPolicy(const RefreshPolicy& policy);
 

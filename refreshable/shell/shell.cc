@@ -37,7 +37,7 @@ bool AnySet(const ShellConfig::Hooks& hooks) {
 }
 
 // Returns how many generations directly before the current one are known to
-// have the same token (`Snapshot::equal_before`).
+// have the same token.
 uint32_t EqualBefore(const RefreshMachine& machine) {
   const uint64_t n =
       machine.generation().value() - machine.same_since().value();
@@ -46,8 +46,8 @@ uint32_t EqualBefore(const RefreshMachine& machine) {
 
 }  // namespace
 
-// The task of a submitted attempt. If it is destroyed without having run, it
-// reports that the attempt is lost.
+// The task of a submitted attempt. If it is destroyed without having run, the
+// attempt is lost.
 class Shell::AttemptTask {
  public:
   AttemptTask(RefPtr<Shell> shell, AttemptId id)
@@ -182,13 +182,11 @@ void Shell::Close() noexcept {
 // ---- The source ----
 
 // Runs the queued attempt, if there is one. It may be another attempt than
-// `id`: the machine gives up an attempt that the executor does not start in
-// time, and may then queue another attempt. If each task ran only the attempt
-// that it was made for, an executor that is always late would never run an
-// attempt.
+// `id`, because the machine replaces an attempt that is not started in time. If
+// each task ran only its own attempt, an executor that is always late would
+// never run one.
 void Shell::RunAttempt(AttemptId id) noexcept {
-  // Marks this thread as inside an attempt. This comes before OnInput, which
-  // sends events to the observer: a read in the observer must not wait for this
+  // Must come before OnInput: a read in an observer must not wait for this
   // attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
@@ -277,15 +275,14 @@ bool Shell::closed() const {
   return closed_;
 }
 
-// Returns whether attempt `id` has started and the source has not answered it.
-// Returns false after Close.
+// Returns whether attempt `id` waits for the source's answer; false after
+// Close.
 bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
   return !closed_ && CancelledFlag(id) != nullptr;
 }
 
-// Returns the cancellation flag of attempt `id`; null if the attempt has not
-// started or the source has answered it.
+// Returns null unless attempt `id` waits for the source's answer.
 std::atomic<bool>* Shell::CancelledFlag(AttemptId id) const {
   if (active_ == nullptr) return nullptr;
   const auto it = active_->calls.find(id);
@@ -357,15 +354,15 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
 }
 
-// Makes `current` the snapshot that reads get. Appends the previous snapshot to
+// Makes `current` the snapshot that reads get. Adds the previous snapshot to
 // `garbage`, which must be destroyed outside the lock.
 void Shell::Replace(Snapshot current, absl::Time check_at,
                     std::vector<Garbage>& garbage) {
   garbage.push_back(cell_.Publish(std::move(current), check_at));
 }
 
-// Sets the withdrawn token, `Trouble::withdrawn`, to `snapshot`, or to null if
-// `snapshot` has no token. Appends the old value to `garbage`.
+// Sets `Trouble::withdrawn` to `snapshot`, or to null if that has no token.
+// Adds the old value to `garbage`.
 void Shell::SetWithdrawn(const Snapshot& snapshot,
                          std::vector<Garbage>& garbage) {
   if (trouble_ != nullptr && trouble_->withdrawn != nullptr) {
@@ -399,8 +396,8 @@ bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
          !timer_lost_ && (arming_ || WakeAt(now) == armed_for_);
 }
 
-// Carries out the effects of one input. Submits the next attempt and arms the
-// timer first, so that user code cannot delay the attempt or the timer.
+// Carries out the effects of one input. The attempt and the timer come first,
+// so that user code cannot delay them.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
@@ -413,10 +410,9 @@ void Shell::CarryOut(Effects& effects) noexcept {
   effects.garbage.clear();
 }
 
-// Calls `call`, which uses the executor, and then carries out the effects that
-// this thread has deferred during that call (see OnInput). A Close on another
-// thread waits until `call` has returned. If the Refreshable is closed already,
-// does nothing and returns false.
+// Calls `call`, which uses the executor, and then carries out the effects
+// deferred meanwhile (see OnInput). A Close on another thread waits for `call`.
+// If the Refreshable is closed, does nothing and returns false.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);
@@ -434,19 +430,17 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
 }
 
 // Notes that this thread has left a method of the executor. Returns the effects
-// that this thread has deferred; the caller must carry them out without the
-// lock. But if this thread is still inside another method of the executor,
-// returns no effects.
+// that this thread has deferred, unless it is still inside another such method.
+// The caller must carry the effects out without the lock.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_ == nullptr) return {};
   RemoveThisThread(active_->in_executor);
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Takes only the effects that this thread has deferred. An effect may be
-    // the delivery of a read by DeliverHere. That function checks whether the
-    // read's ReadAsync is still running on the calling thread, so it must be
-    // called on the thread that has deferred the effect.
+    // Takes only the effects of this thread. DeliverHere must run on the thread
+    // that has deferred it, because it checks whether the read's ReadAsync runs
+    // there.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shell: carries out what the RefreshMachine decides. The part of
-// `Refreshable<Token>` that does not depend on Token.
+// Shell: the part of `Refreshable<Token>` that does not depend on Token.
 
 #ifndef REFRESHABLE_SHELL_SHELL_H_
 #define REFRESHABLE_SHELL_SHELL_H_
@@ -51,8 +50,8 @@ using executors_internal::ForkMutexLock;
 struct ShellConfig {
   Executor* executor = nullptr;  // Must be set.
   RefreshPolicy policy;
-  // Seeds the jitter. If unset, the Shell draws a random seed, and draws
-  // another seed in the child of a fork().
+  // Seeds the jitter. If unset, the Shell draws a seed, and another seed in the
+  // child of a fork().
   std::optional<uint64_t> seed;
   struct Hooks {
     std::shared_ptr<Observer> observer;  // May be null.
@@ -69,27 +68,25 @@ struct ShellConfig {
   Hooks hooks;
 };
 
-// The part of a Refreshable that carries out what its RefreshMachine decides.
-// It owns the machine, the tokens, the waiters and the timer.
+// Carries out what the RefreshMachine decides. Owns the machine, the tokens,
+// the waiters and the timer.
 //
 // Always owned by RefPtr. Whatever may use a Shell after its Refreshable has
-// been destroyed holds a reference: queued tasks, calls of the source that have
-// not answered, each CallWithTokenAsync that has not ended, threads that wait,
-// and methods of Refreshable that use the Shell after running user code.
+// been destroyed holds a reference: queued tasks, unanswered calls of the
+// source, unfinished CallWithTokenAsyncs, threads that wait, and methods of
+// Refreshable that use the Shell after running user code.
 //
-// One mutex guards the state. Each input of the machine (such as a read, an
-// answer of the source, or the timer) is handled in one critical section. That
-// critical section also applies the machine's decisions to what the mutex
-// guards, such as the published token. What must happen outside the lock is
-// collected in `Effects` (shell_effects.h): calls of the executor, of observers
-// and of callbacks, and the destruction of tokens.
+// One mutex guards the state. Each input of the machine is handled in one
+// critical section, which also applies the machine's decisions to the guarded
+// state. `Effects` (shell_effects.h) collects what must happen outside the
+// lock: calls of the executor, of observers and of callbacks, and the
+// destruction of tokens.
 //
 // The state is *half changed* in a critical section, and while a flag such as
-// `arming_` is set. If memory runs out while the state is half changed, the
-// program must end (clause E8). So no std::bad_alloc may escape: each method
-// that may allocate memory while the state is half changed is noexcept, or is
-// called only by noexcept methods. User code is called only when the state is
-// not half changed, or where exceptions are caught.
+// `arming_` is set. If memory runs out then, the program must end (clause E8).
+// So each method that may allocate memory then is noexcept, or is called only
+// by noexcept methods. User code is called only when the state is not half
+// changed, or where exceptions are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -97,19 +94,16 @@ class Shell : protected ForkAware {
 
   const SnapshotCell& cell() const { return cell_; }
 
-  // The slow path of a read whose thread may block. Returns a hold of a token
-  // that answers `request`, or an error, for example because the refresh has
-  // failed or the timeout has passed. Computes the deadline from `timeout`, and
-  // ignores `request.deadline`.
-  //
-  // If this thread drives the executor (`Executor::DriveUntil`), exceptions of
-  // the tasks that it runs leave this function. Nothing else is thrown.
+  // The slow path of a read whose thread may block. Computes the deadline from
+  // `timeout`, and ignores `request.deadline`. If this thread drives the
+  // executor (`Executor::DriveUntil`), exceptions of the tasks that it runs
+  // leave this function. Nothing else is thrown.
   absl::StatusOr<HazardHolder> Read(ReadRequest request,
                                     absl::Duration timeout);
   // Registers `read`, which a task of the executor usually delivers. Returns
-  // the id with which the read can be cancelled. After Close, registers nothing
-  // and returns kNone. `served` says whether `cell()` has just given the caller
-  // a token that answers `request`. If so, the machine need not be asked.
+  // the id for Cancel. After Close, registers nothing and returns kNone.
+  // `served` says whether `cell()` has just answered `request`. If so, the
+  // machine need not be asked.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -119,20 +113,19 @@ class Shell : protected ForkAware {
   void Reset() noexcept;
   Stats stats() const noexcept;
   Health health() noexcept;
-  // Returns the present moment; nullopt after Close, because the executor and
-  // its clock may have been destroyed.
+  // Returns nullopt after Close, because the clock may have been destroyed.
   std::optional<Instant> NowUnlessClosed() const noexcept;
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
   // Ends all reads with CANCELLED, and does everything else that clause E1
-  // requires of the destructor, except dropping the source. `TypedShell::Close`
-  // calls this function and then drops the source. After `TypedShell::Close`,
-  // only a thread that drives the executor (see Drive) uses the executor.
+  // requires of the destructor. `TypedShell::Close` then drops the source.
+  // Afterwards, the executor is used only by a thread that drives it (see
+  // Drive).
   void Close() noexcept;
 
  protected:
-  // Returns the executor. Ends the program if it has been destroyed.
+  // Ends the program if the executor has been destroyed.
   Executor* executor() const {
     if (ABSL_PREDICT_FALSE(
             executor_destroyed_->load(std::memory_order_relaxed))) {
@@ -141,9 +134,9 @@ class Shell : protected ForkAware {
     return executor_;
   }
 
-  // Succeed and Fail handle the answer of the source to attempt `id`: a token
-  // or a failure. If the token equals LastToken(), `same_as` must be the
-  // generation of LastToken(); otherwise nullopt.
+  // Succeed and Fail handle the source's answer to attempt `id`. If `token`
+  // equals LastToken(), `same_as` must be that token's generation; otherwise
+  // nullopt.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as,
                std::shared_ptr<const void> token) noexcept;
@@ -154,27 +147,24 @@ class Shell : protected ForkAware {
   // Like Fail, but does nothing after Close, or if the source has already
   // answered attempt `id`.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
-  // Publishes `token`, which the user installs. Returns the token's generation,
-  // or an error if the token was not published.
+  // Publishes a token that the user installs, and returns its generation.
   absl::StatusOr<Generation> InstallToken(
       const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
-  // Returns the published token. If there is none, returns the token that was
-  // withdrawn since the last publication. If there is no such token, returns a
-  // Snapshot whose token is null.
+  // Returns the published token; or else the token withdrawn since the last
+  // publication; or else a Snapshot without a token.
   Snapshot LastToken() const;
 
-  // Returns a copy of `hooks_`. A thread that calls a hook must hold such a
-  // copy, because Close resets `hooks_`.
+  // A thread that calls a hook must hold this copy of `hooks_`, because Close
+  // resets `hooks_`.
   std::shared_ptr<const ShellConfig::Hooks> hooks() const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Calls the source and catches its exceptions. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
-  // While an InAttempt exists, the thread that made it is marked as inside an
-  // attempt. A read on that thread must not wait, because the attempt cannot
-  // end while the thread waits.
+  // While an InAttempt exists, its thread is marked as inside an attempt. A
+  // read on that thread must not wait: the attempt cannot end meanwhile.
   class InAttempt {
    public:
     explicit InAttempt(Shell* shell) noexcept;
@@ -199,8 +189,8 @@ class Shell : protected ForkAware {
   struct Trouble;
 
   // In the child of a fork(), AfterForkInChild makes reads take the lock. The
-  // first Section (an object that holds the lock) in the child calls
-  // ForgetParent, which forgets what belongs to the parent's threads.
+  // first Section (a holder of the lock) then calls ForgetParent, which forgets
+  // what belongs to the parent's threads.
   void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -223,8 +213,8 @@ class Shell : protected ForkAware {
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndReads(const Instant& now, BootTime until, const absl::Status& outcome,
                 Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns the wall time from which reads must ask the machine; the infinite
-  // past if reads must ask it now.
+  // Returns the wall time from which reads must ask the machine. The infinite
+  // past means now.
   absl::Time CheckAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -254,11 +244,10 @@ class Shell : protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AnyParked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AnyDeadline() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns whether this thread is inside a method of the executor (see
-  // `Active::in_executor` and `Active::visit`).
+  // Returns whether this thread is inside a method of the executor.
   bool InExecutor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // These return what `active_` and `trouble_` point to. If the pointer is
-  // null, they create the object.
+  // These return what `active_` and `trouble_` point to, and create it if
+  // necessary.
   Active& active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Trouble& trouble() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Frees what `active_` points to if nothing is recorded there.
@@ -300,23 +289,21 @@ class Shell : protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);
 
-  // A program may have very many instances. Most of them are idle and have a
-  // token. Members that an idle instance does not need are behind pointers,
-  // which are usually null.
+  // A program may have very many instances, most of them idle. Members that an
+  // idle instance does not need are behind pointers, which are usually null.
 
-  // Other threads read the first 16 bytes of `cell_` at any time. The rest of
-  // the cache line (64 bytes) must not be written to often. A Shell is aligned
-  // to 16 bytes only. Therefore the cache line may contain up to 48 bytes
-  // before those 16 bytes, and up to 48 bytes after them. The members before
+  // Other threads read the first 16 bytes of `cell_` at any time. A Shell is
+  // aligned to 16 bytes, so the 48 bytes before and after them may be in the
+  // same cache line. These bytes must seldom be written to. The members before
   // `cell_`, and the members of ForkAware, never change, except that `trouble_`
   // is set once. The rest of `cell_` and the beginning of `machine_` change
   // only with the token and when jitter is drawn.
   Executor* const executor_;
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
-  // Most numbers of `Stats`, the withdrawn token, and the last error. Null
-  // until one of these must be recorded.
+  // Most statistics, the withdrawn token and the last error. Null until one of
+  // these must be recorded.
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
-  // The cell that reads go through. Changed only under the lock.
+  // Changed only under the lock.
   SnapshotCell cell_;
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
   // Null if none of its members is set, and after Close.
@@ -324,20 +311,17 @@ class Shell : protected ForkAware {
 
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
 
-  // What is going on at the moment: reads that wait, calls of the source, and
-  // events that are being sent. Also the threads that are inside an attempt, a
-  // timer's task or the executor. Null if nothing is going on. Exception: not
-  // null while the table of async reads keeps its memory (`AsyncReads::kKept`).
+  // What is going on at the moment, such as reads that wait and calls of the
+  // source. Usually null if nothing is going on.
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 
   // The one timer (see SyncTimer).
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
   // The moment for which the timer was last armed. The infinite future if no
-  // timer is needed, or if the machine's OnWake has been called since then.
+  // timer is needed, or if OnWake has been called since then.
   BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
-  // The number of the timer, by which the task of a superseded timer is
-  // recognized.
+  // By this number, the task of a superseded timer is recognized.
   uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;
   bool arming_ ABSL_GUARDED_BY(mutex_) = false;
   // Whether the executor has refused or dropped the timer, and no later timer

@@ -10,14 +10,12 @@
 // reasons:
 //
 // - Its read has ended.
-// - An attempt was submitted that the thread may run. One such thread is woken.
-//   If that thread leaves without running the attempt, it wakes another such
-//   thread.
-// - Its deadline has passed. The thread's own sleep has a timeout, but the
-//   timeout may not count the time while the computer is suspended. So one of
-//   the threads, the leader, reads the BootTime every second and wakes each
-//   thread whose deadline has passed.
-// - It is the new leader, because the old leader no longer waits.
+// - It may run a submitted attempt. One such thread is woken. If it leaves
+//   without running the attempt, it wakes another.
+// - Its deadline has passed. The timeout of its sleep may not count the time
+//   while the computer is suspended. So one thread, the leader, reads the
+//   BootTime every second and wakes each thread whose deadline has passed.
+// - It is the new leader.
 
 #include <algorithm>
 #include <atomic>
@@ -58,8 +56,8 @@ absl::StatusOr<HazardHolder> Shell::Read(ReadRequest request,
   }
 }
 
-// Returns the outcome of the read if it is known at once. Otherwise makes the
-// read a waiter, sets `blocked` to that waiter, and returns nullopt.
+// Returns the outcome if it is known at once. Otherwise makes the read a
+// waiter, `blocked`, and returns nullopt.
 std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     ReadRequest& request, absl::Duration timeout,
     std::shared_ptr<BlockedRead>& blocked) noexcept {
@@ -69,10 +67,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   {
     Section section(this);
     if (closed_) return Destroyed();
-    // Between two attempts, a read that finds no usable token gets the last
-    // error again (see `Decisions::fails_until`). It does not ask the machine
-    // or the precise clocks, because that takes time, and very many threads may
-    // be waiting for the lock.
+    // Between two attempts, a read gets the last error again (see
+    // `Decisions::fails_until`). Asking the machine would hold the lock longer,
+    // and very many threads may be waiting for it.
     if (trouble_ != nullptr && request.rejected == Generation() &&
         (active_ == nullptr || !HasThisThread(active_->in_attempt)) &&
         clock().CoarseBoot().Ticks() < trouble_->fails_until_ticks) {
@@ -107,9 +104,7 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   }
   if (!nothing_to_do) CarryOut(effects);
   if (outcome.has_value()) return outcome;
-  // Finds out whether this thread may run a queued attempt itself (see CanRun).
-  // A thread of the executor may run it, because the attempt may be queued
-  // behind the task that this thread is running.
+  // Sets what CanRun looks at.
   UseExecutor([&] {
     blocked->in_executor_thread = executor()->InExecutorThread();
     blocked->drivable =
@@ -118,8 +113,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   return std::nullopt;
 }
 
-// Blocks until the read has an outcome, and returns that outcome. If it is OK,
-// the caller must get the token from the cell, or ask the machine again.
+// Blocks until the read has an outcome. If that is OK, the caller must load the
+// token from the cell, or ask the machine again.
 absl::Status Shell::Await(BlockedRead& read) {
   for (;;) {
     std::optional<absl::Status> outcome = Block(read);
@@ -131,7 +126,7 @@ absl::Status Shell::Await(BlockedRead& read) {
   }
 }
 
-// Drives the executor until `Ready` returns true or the deadline has passed. If
+// Drives the executor until the read is `Ready` or its deadline has passed. If
 // the deadline is infinite, also returns when nothing is pending that could
 // help. If a task throws, removes the read and lets the exception pass.
 void Shell::Drive(BlockedRead& read) {
@@ -145,10 +140,9 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // Does not go through UseExecutor, which would defer the effects of each task
-  // that runs here. As Close waits only for calls that go through UseExecutor,
-  // it does not wait for this call. So the user must not destroy the executor
-  // while a thread drives it.
+  // Does not go through UseExecutor, which would defer the effects of the tasks
+  // that run here. So Close does not wait for this call, and the user must not
+  // destroy the executor meanwhile.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -159,9 +153,9 @@ void Shell::Drive(BlockedRead& read) {
 }
 
 // Returns whether the read's thread may run a queued attempt. A thread of the
-// executor may always run it. A thread that drives the executor may run it if
-// the thread's read is settled: the thread then waits for the hook, and the
-// hook may wait for that attempt. No other thread may run it.
+// executor may do so, because the attempt may be queued behind its own task. A
+// thread that drives the executor may do so once its read is settled. It then
+// waits for the hook, which may wait for that attempt.
 bool Shell::CanRun(const BlockedRead& read) const {
   return read.in_executor_thread || (read.drivable && read.settled);
 }
@@ -173,9 +167,9 @@ bool Shell::Ready(const BlockedRead& read) const {
          (CanRun(read) && machine_.queued() != AttemptId::kNone);
 }
 
-// Blocks until the read has an outcome, and returns that outcome. Meanwhile
-// runs queued attempts if CanRun permits it. If this thread drives the executor
-// and would have to wait here, returns nullopt instead.
+// Blocks until the read has an outcome. Meanwhile runs queued attempts if
+// CanRun permits it. Returns nullopt if this thread drives the executor and
+// would have to wait here.
 std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (bool waited = false;;) {
@@ -186,8 +180,7 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
     {
       ForkMutexLock lock(&mutex_);
       read.waiting = false;
-      // Must come before the clock is read: after Close, every read is done,
-      // and the clock may have been destroyed.
+      // Must come before Now(): after Close, the clock may have been destroyed.
       if (read.done.load(std::memory_order_relaxed)) return read.outcome;
       if (!read.drivable && active_ != nullptr &&
           HasThisThread(active_->in_timer)) {
@@ -199,8 +192,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       const Instant now = Now();
       if (now.boot >= deadline) {
         Leave(read);
-        // A settled read waits only for a slow hook or observer, so it gets the
-        // outcome with which it was settled.
+        // A settled read waits only for a hook or observer, so it gets its
+        // outcome.
         return read.settled ? read.outcome : DeadlineExceeded();
       }
       if (Ready(read)) {
@@ -210,10 +203,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
         // If the timer is lost, the leader calls the machine in place of the
-        // timer, for example to end an attempt that takes too long. The leader
-        // calls only if the call is due. If each leader called at once, the
-        // calls would never stop: before it calls, a leader resigns, and so
-        // wakes the next leader.
+        // timer. It calls only when the call is due: it resigns first and so
+        // wakes the next leader, which would otherwise call at once.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -241,11 +232,10 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   }
 }
 
-// Called when Drive has returned. If the read is settled, waits until `Ready`
-// returns true or the deadline has passed. If the read is not settled, does not
-// wait. Returns nullopt if `Ready` returns true or the deadline has passed; the
-// caller must then call Block again. Otherwise returns an error, because
-// nothing that the executor could run would settle the read.
+// Called after Drive. Returns nullopt if the read is `Ready` or its deadline
+// has passed; the caller must then call Block again. A settled read waits here
+// for that. Any other read gets an error, because the executor has nothing to
+// run that could settle it.
 std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (;;) {
@@ -266,17 +256,15 @@ std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
   }
 }
 
-// Ends the reads: removes them, so that their threads may return. The caller
-// must then wake these threads.
+// Ends and removes the reads. The caller must then wake their threads.
 void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   if (active_ == nullptr) return;
   bool could_run = false;
   for (const auto& read : reads) {
     if (active_->leader == read.get()) active_->leader = nullptr;
-    // The read's thread may have been woken to run a queued attempt, which it
-    // will not run now. WakeRunner wakes another thread for that attempt. But
-    // if `waiting` is false, the thread was not woken, and the flags that
-    // CanRun looks at may not be set yet.
+    // The read's thread may have been woken to run a queued attempt. WakeRunner
+    // must then wake another thread for the attempt. If `waiting` is false, the
+    // thread was not woken, and what CanRun looks at may not be set yet.
     could_run |= read->waiting && CanRun(*read);
     active_->blocked.erase(read->id);
     read->done.store(true, std::memory_order_release);
@@ -286,8 +274,8 @@ void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   FreeInactive();
 }
 
-// Removes the read, because its thread waits no longer. If that thread could
-// have run a queued attempt, wakes another thread for the attempt.
+// Removes a read whose thread waits no longer. If that thread could have run a
+// queued attempt, wakes another thread for the attempt.
 void Shell::Leave(BlockedRead& read) {
   Resign(read);
   if (active_ != nullptr) active_->blocked.erase(read.id);
@@ -296,7 +284,7 @@ void Shell::Leave(BlockedRead& read) {
 }
 
 // Notes that the read's thread has stopped waiting, perhaps only for a while.
-// If the thread was the leader, chooses another leader.
+// Chooses another leader if necessary.
 void Shell::Resign(BlockedRead& read) {
   read.waiting = false;
   if (active_ == nullptr || active_->leader != &read) return;
@@ -304,8 +292,7 @@ void Shell::Resign(BlockedRead& read) {
   ElectLeader();
 }
 
-// Makes one of the waiting threads the leader and wakes it. A thread that
-// drives the executor cannot be the leader.
+// Makes one of the waiting threads the leader and wakes it.
 void Shell::ElectLeader() {
   for (auto& [id, read] : active_->blocked) {
     if (!read->waiting || read->drivable) continue;
@@ -315,8 +302,8 @@ void Shell::ElectLeader() {
   }
 }
 
-// If an attempt is queued, wakes one waiting thread that may run it. (A thread
-// that is not waiting looks for a queued attempt before it waits.)
+// If an attempt is queued, wakes one waiting thread that may run it. Other
+// threads look for a queued attempt before they wait.
 void Shell::WakeRunner() {
   if (active_ == nullptr || machine_.queued() == AttemptId::kNone) return;
   for (auto& [id, read] : active_->blocked) {

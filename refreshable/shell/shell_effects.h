@@ -35,21 +35,21 @@
 namespace refreshable {
 namespace internal {
 
-// The longest sleep of the leader (see `Active::leader`), and of a thread that
-// drives the executor. After each sleep the thread reads BootTime, because the
-// clock of the sleep may stand still while the computer is suspended. The timer
-// that handles parked reads has the same delay (see `Active::parked`).
+// The longest sleep of the leader, and of a thread that drives the executor.
+// After the sleep, the thread reads BootTime, because its sleep may not count
+// the time while the computer is suspended. Also the delay of the timer for
+// parked reads (see `Active`).
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-// Returns whether the token in `hold` answers `request`, so that the machine
-// need not be asked. `hold` was loaded from the cell, and may be empty.
+// Returns whether the token in `hold`, which was loaded from the cell, answers
+// `request`. `hold` may be empty.
 inline bool Answers(const HazardHolder& hold, const ReadRequest& request) {
   return hold.node() != nullptr &&
          request.rejected < SnapshotOf(hold).same_since();
 }
 
-// Converts the moment `t` to wall time, by the difference between the clocks at
-// `now`. If `t` has passed, returns the wall time of `now`.
+// Converts `t` to wall time, by the clocks at `now`. If `t` has passed, returns
+// `now.wall`.
 inline absl::Time ToWall(const Instant& now, BootTime t) {
   return now.wall + std::max(absl::ZeroDuration(), t - now.boot);
 }
@@ -63,15 +63,14 @@ inline absl::Status DeadlineExceeded() {
       "the read's timeout passed while the token was being refreshed");
 }
 
-// The work that has to be done outside the lock after one input. CarryOut
-// handles the fields before `deferred_by`, in their order.
+// The work outside the lock after one input. CarryOut handles the fields before
+// `deferred_by`, in their order.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
   bool timer_lost = false;  // Whether the input was the loss of the timer.
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
-  // Async reads that CarryOut delivers itself, because the executor did not run
-  // their DeliverTask (shell_reads.cc).
+  // Async reads whose DeliverTask the executor did not run (shell_reads.cc).
   std::vector<uint64_t> deliver;
   std::vector<Garbage> garbage;
   // If the effects were deferred: the thread that must carry them out.
@@ -86,9 +85,9 @@ struct Shell::Trouble {
   // The last failure that reads were told of, and the error that describes it.
   ReadFailure failure;
   absl::Status error;
-  // The moment `Decisions::fails_until`, in ticks of the coarse boot clock.
-  // Until then a read without `ReadRequest::rejected` fails with `error`, and
-  // the machine is not asked. Each input resets this.
+  // `Decisions::fails_until` in ticks of the coarse boot clock. Until then, a
+  // read without `ReadRequest::rejected` fails with `error`. Each input resets
+  // this.
   int64_t fails_until_ticks = std::numeric_limits<int64_t>::min();
 };
 
@@ -107,22 +106,20 @@ struct Shell::Active {
     return visit.IsAnotherThread() || in_executor.HasAnotherThread();
   }
 
-  // The reads whose threads block, and the async reads that have not been
-  // delivered or cancelled yet. A later read has a higher id.
+  // The reads whose threads block, and the undelivered async reads. A later
+  // read has a higher id.
   BlockedReads blocked;
   AsyncReads async;
-  // The read of the leader; null if there is no leader. The leader is the one
-  // blocked thread that looks at the clock every second, for all blocked
-  // threads. A thread that drives the executor is never the leader.
+  // The read of the leader, or null. The leader is the blocked thread that
+  // looks at the clock every second for all blocked threads. A thread that
+  // drives the executor is never the leader.
   const BlockedRead* leader = nullptr;
-  // The deadlines of async reads, each with the id of its read. An async read
-  // that has a deadline is in this set until it is settled. A settled read may
-  // stay in the set until the executor is given the read's DeliverTask.
+  // The deadlines and ids of async reads. A read is in this set until it is
+  // settled, and perhaps until the executor is given its DeliverTask.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
-  // The ids of the parked async reads. A read is *parked* if the executor
-  // refused or dropped its DeliverTask inside the read's own ReadAsync. The
-  // next input, or a timer at `parked_until`, gives the executor a new
-  // DeliverTask.
+  // A read is *parked* if the executor refused or dropped its DeliverTask
+  // inside the read's own ReadAsync. The next input, or a timer at
+  // `parked_until`, gives the executor a new DeliverTask.
   std::vector<uint64_t> parked;
   BootTime parked_until;
 
@@ -131,21 +128,21 @@ struct Shell::Active {
   // The threads inside an attempt (see InAttempt).
   ThreadIds in_attempt;
   ThreadIds in_timer;
-  // The threads inside a method of the executor that the Shell has called.
-  // Calls in Drive and Close do not count.
+  // The threads inside a method of the executor. Calls in Drive and Close do
+  // not count.
   ThreadIds in_executor;
-  // One more thread inside a method of the executor: a thread that gives it the
-  // DeliverTask of a read that was served at once.
+  // One more such thread: it gives the executor the DeliverTask of a read that
+  // was served at once.
   Visit visit;
-  // Wakes Close, which waits until no other thread is inside a method of the
-  // executor. Null while Close does not wait.
+  // Wakes Close, which waits until no other thread is inside the executor. Null
+  // while Close does not wait.
   Wakeup* closer = nullptr;
-  // Deferred effects (see OnInput); null if there are none. The thread that has
-  // deferred effects carries them out when it has left the executor.
+  // Deferred effects (see OnInput), or null. Each thread carries out its own
+  // effects when it has left the executor.
   std::unique_ptr<std::vector<Effects>> deferred;
-  // Events that the observer has not received yet; null if there are none. One
-  // thread at a time, `teller`, sends them, in order. `teller` is the default
-  // value if no thread sends.
+  // Events that the observer has not received yet, or null. One thread at a
+  // time, `teller`, sends them in order. `teller` is the default value if no
+  // thread sends.
   std::unique_ptr<std::deque<Event>> events;
   std::thread::id teller;
 };
@@ -158,9 +155,9 @@ inline bool HasThisThread(const ThreadIds& threads) {
 
 inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
-// Holds the lock while it exists. The first Section in the child of a fork()
-// calls ForgetParent. Code that is correct even if ForgetParent has not been
-// called may use a ForkMutexLock instead.
+// Holds the lock. The first Section in the child of a fork() calls
+// ForgetParent. Code that is correct without that call may use a ForkMutexLock
+// instead.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
@@ -173,14 +170,13 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
   ForkMutexLock lock_;
 };
 
-// Handles one input: calls `handle` under the lock, with the present moment and
-// the effects to fill, and then carries out the effects outside the lock. If
-// the Refreshable is closed, does nothing and returns false.
+// Handles one input: calls `handle` under the lock, and then carries out the
+// effects outside the lock. If the Refreshable is closed, does nothing and
+// returns false.
 //
-// An input may come inside a method of the executor, for example because the
-// executor destroys a task that it refuses. The effects, which may run user
-// code, are then deferred (see LeaveExecutor). The reason is that Close waits
-// until that method returns, but must not wait for user code.
+// If the input comes inside a method of the executor, the effects are deferred
+// (see LeaveExecutor). Close waits for that method, but must not wait for user
+// code in the effects.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;
@@ -206,10 +202,9 @@ bool Shell::OnInput(Handle handle) noexcept {
 }
 
 // Handles an input that only the machine has to handle: calls `decide` under
-// the lock, with the machine and the present moment, and applies the decisions
-// that `decide` fills in. The decisions may publish `token`; otherwise `token`
-// is destroyed outside the lock. If the Refreshable is closed, does nothing and
-// returns false.
+// the lock, and applies the decisions. These may publish `token`; otherwise
+// `token` is destroyed outside the lock. If the Refreshable is closed, does
+// nothing and returns false.
 template <typename Decide>
 bool Shell::AskMachine(Decide decide,
                        std::shared_ptr<const void> token) noexcept {

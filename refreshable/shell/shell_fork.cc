@@ -20,9 +20,7 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // Makes reads take the lock until the machine has been called and these times
-  // are set again. The first Section (an object that holds the lock) in the
-  // child calls ForgetParent.
+  // Makes reads take the lock until an input sets these times again.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }
@@ -30,9 +28,8 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // Leaks the parent's Active, the record of what is in progress. The callbacks
-  // and superseded tokens in it belong to the parent. Their destructors are
-  // user code, which must not run here. The Wakeups in it must not be
+  // Leaks the parent's Active. The destructors of its callbacks and superseded
+  // tokens are user code, which must not run here. Its Wakeups must not be
   // destroyed, because threads of the parent may have been waiting on them at
   // the fork().
   Active* const parents = active_.release();

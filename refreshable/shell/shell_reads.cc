@@ -5,7 +5,7 @@
 // A read is *settled* if it no longer waits for the refresh. Its
 // `PendingRead::outcome` is then set. A settled async read is *dispatched*: the
 // executor is given a DeliverTask. That task *delivers* the read to the user's
-// callback, or makes the read wait again (see Deliver).
+// callback, or makes the read wait again.
 
 #include <algorithm>
 #include <cstdint>
@@ -28,9 +28,8 @@
 namespace refreshable {
 namespace internal {
 
-// A task that delivers an async read. If the task is destroyed without having
-// run, the executor has refused or dropped it. A DeliverTask is so small that
-// an Executor::Task contains it without an allocation.
+// A task that delivers an async read. It is so small that an Executor::Task
+// contains it without an allocation.
 class Shell::DeliverTask {
  public:
   DeliverTask(RefPtr<Shell> shell, std::shared_ptr<AsyncRead> read)
@@ -62,8 +61,7 @@ absl::Status MakeStatus(const ReadFailure& failure) {
   error.next_attempt = failure.next_attempt;
   error.fatal = failure.fatal;
   error.rejected = failure.rejected;
-  // A fatal failure does not get the code of its cause, because a retry loop
-  // might retry that code.
+  // If a fatal failure had the code of its cause, a retry loop might go on.
   return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
                                         : failure.cause.code(),
                           error);
@@ -73,16 +71,14 @@ absl::Status MakeStatus(const ReadFailure& failure) {
 
 // ---- Reads ----
 
-// If `request` rejects a generation that has not been published yet, makes it
-// the request of an ordinary read (A7). Otherwise, if that generation were
-// published before the machine is asked again, the machine would take the new
-// token for rejected.
+// If `request` rejects a generation that has not been published yet, drops the
+// rejection (A7). Otherwise the machine might later take the token of that
+// generation for rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
 
-// Returns the outcome of a read that the machine has just answered; nullopt if
-// the read must wait.
+// Returns nullopt if the read must wait.
 std::optional<absl::StatusOr<HazardHolder>> Shell::OutcomeOf(
     RefreshMachine::ReadAnswer answer, const Decisions& decisions) {
   switch (answer) {
@@ -96,8 +92,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::OutcomeOf(
   return std::nullopt;
 }
 
-// Returns the error that describes `failure`. Keeps the last error, because
-// making an error takes much longer than copying an error.
+// Keeps the last error, because making an error takes much longer than copying
+// it.
 const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
   ReadFailure& told = trouble().failure;
   absl::Status& error = trouble_->error;
@@ -196,8 +192,8 @@ bool Shell::Cancel(WaiterId id) noexcept {
     read = Remove(static_cast<uint64_t>(id));
   }
   if (read == nullptr) return false;
-  // Destroys the user's callback now, because a task of the executor may own
-  // the read for longer.
+  // Destroys the user's callback now, because a task may own the read for
+  // longer.
   read->Discard();
   return true;
 }
@@ -258,10 +254,9 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
-// Settles the async reads whose deadline is `until` or earlier, with the
-// outcome `outcome`. Exception: a read that is settled already keeps its
-// outcome. If its deadline has passed, it is dispatched at once, even before
-// the observer and `on_token_changed` have run.
+// Settles the async reads whose deadline is `until` or earlier. A read that is
+// settled already keeps its outcome. If its deadline has passed, it is
+// dispatched at once, even before the observer and the user's hook have run.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;
@@ -278,9 +273,9 @@ void Shell::EndReads(const Instant& now, BootTime until,
   }
 }
 
-// Removes the async read with this id and returns it; null if there is none.
-// Only the caller that gets the read may use the user's code in it. That caller
-// must destroy the read outside the lock.
+// Returns null if there is no such async read. Only the caller that gets the
+// read may use the user's code in it. That caller must destroy the read outside
+// the lock.
 std::shared_ptr<AsyncRead> Shell::Remove(uint64_t id) {
   if (active_ == nullptr) return nullptr;
   std::shared_ptr<AsyncRead> read = active_->async.Take(id);
@@ -314,10 +309,9 @@ void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
 }
 
 // Ends the blocked reads in `ids` and wakes their threads. Dispatches the
-// settled async reads in `ids`. Also dispatches the parked reads, which the
-// executor refused earlier (see `Active::parked`). Exception: a read whose
-// ReadAsync is running on this thread stays parked. Returns true if the timer
-// may now be armed for a deadline that no longer matters.
+// settled async reads in `ids`, and the parked reads (see `Active::parked`).
+// Returns true if the timer may now be armed for a deadline that no longer
+// matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<std::shared_ptr<AsyncRead>> async;
   std::vector<std::shared_ptr<BlockedRead>> ended;
@@ -332,7 +326,7 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         continue;
       }
       std::shared_ptr<AsyncRead> read = active_->async.Find(id);
-      // After the read was settled, it may have been dispatched, delivered or
+      // Since it was settled, the read may have been dispatched, delivered or
       // cancelled, or may have begun to wait again.
       if (read == nullptr || !read->settled || read->dispatched_) continue;
       read->dispatched_ = true;
@@ -340,9 +334,9 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
           active_->deadlines.erase({read->request.deadline, id}) > 0;
       async.push_back(std::move(read));
     }
-    // Reads whose ReadAsync is still running on this thread stay parked. If
-    // they were dispatched and the executor refused them again, DeliverHere
-    // would park them again, and so on without end.
+    // Reads whose ReadAsync is running on this thread stay parked. Otherwise
+    // the executor might refuse them, DeliverHere would park them again, and so
+    // on without end.
     auto& parked = active_->parked;
     const auto others =
         std::partition(parked.begin(), parked.end(),
@@ -375,9 +369,8 @@ void Shell::DeliveryLost(const AsyncRead& read) {
   });
 }
 
-// Delivers the read on this thread, because the executor has refused or dropped
-// the read's DeliverTask. But if the read's own ReadAsync is still running on
-// this thread, parks the read (see `Active::parked`).
+// Delivers a read whose DeliverTask the executor has refused or dropped. If the
+// read's own ReadAsync is running on this thread, parks the read instead.
 void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;
   {
@@ -394,9 +387,8 @@ void Shell::DeliverHere(uint64_t id) {
 }
 
 // Delivers the outcome of a settled read. If the outcome is OK, loads the token
-// only now, because the token may have changed since the read was settled. If
-// the machine must be asked, its answer decides: the read gets the token,
-// fails, or waits again.
+// only now, because the token may have changed. If the machine must be asked,
+// the read may also fail or wait again.
 void Shell::Deliver(AsyncRead& read) {
   std::optional<absl::StatusOr<HazardHolder>> result;
   std::shared_ptr<AsyncRead> removed;
@@ -436,8 +428,8 @@ void Shell::Deliver(AsyncRead& read) {
   });
   if (!result.has_value()) return;
   if (removed == nullptr) {
-    // OnInput may have carried out effects. User code in the effects may have
-    // destroyed the Refreshable, or cancelled the read.
+    // User code in the effects may have destroyed the Refreshable, or cancelled
+    // the read.
     ForkMutexLock lock(&mutex_);
     removed = Remove(read.id_);
   }

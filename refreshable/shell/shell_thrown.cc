@@ -24,8 +24,8 @@ namespace internal {
 namespace {
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// Returns the name of the type of the exception that is being handled; empty if
-// the type is not known.
+// Returns the type name of the exception that is being handled; empty if it is
+// not known.
 std::string TypeOfThrown() {
 #if defined(__cpp_rtti) && defined(REFRESHABLE_HAVE_CXXABI)
   const std::type_info* const type = abi::__cxa_current_exception_type();

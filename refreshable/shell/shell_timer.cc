@@ -18,8 +18,8 @@
 namespace refreshable {
 namespace internal {
 
-// The task of the armed timer. If it is destroyed without having run, it
-// reports that timer `serial` is lost.
+// The task of the armed timer. If it is destroyed without having run, the timer
+// is lost.
 class Shell::TimerTask {
  public:
   TimerTask(RefPtr<Shell> shell, uint64_t serial)
@@ -35,7 +35,6 @@ class Shell::TimerTask {
   uint64_t serial_;
 };
 
-// Returns when the timer must fire.
 BootTime Shell::WakeAt(const Instant& now) const {
   BootTime at = machine_.wake_at(now);
   if (AnyDeadline()) at = std::min(at, active_->deadlines.begin()->first);
@@ -43,15 +42,14 @@ BootTime Shell::WakeAt(const Instant& now) const {
   return at;
 }
 
-// Arms the timer for the moment that WakeAt returns. The executor is called
-// without the lock, so WakeAt may return another moment afterwards. The timer
-// is then armed again. If another call of SyncTimer is in progress, returns at
-// once.
+// Arms the timer for the moment that WakeAt returns. That moment may change
+// while the executor is called without the lock; the timer is then armed again.
+// If another call of SyncTimer is in progress, returns at once.
 //
-// A timer is *lost* if the executor has refused or dropped it. A lost timer is
-// armed again in three cases: WakeAt returns another moment; a flight between
-// attempts or an async read with a deadline depends on the timer; or `retry` is
-// true. In the last case it is armed again only once.
+// A timer is *lost* if the executor has refused or dropped it. It is armed
+// again if `retry` is true, but only once. It is also armed again if WakeAt
+// returns another moment, or if an async read or a flight between attempts
+// needs it.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
@@ -64,8 +62,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       const bool lost = timer_lost_;
       const bool again = lost && (retry || machine_.waiting() || AnyDeadline());
       if (at == armed_for_ && !again) break;
-      // A timer that is already due will run shortly and handle everything, so
-      // it is not replaced.
+      // A timer that is already due will run shortly and handle everything.
       const bool due = timer_ != TimerId::kNone && armed_for_ <= now.boot;
       if (due && !timer_lost_) break;
       armed_for_ = at;
@@ -83,8 +80,8 @@ void Shell::SyncTimer(bool retry) noexcept {
       }
       mutex_.Lock();
       timer_ = timer;
-      // While the timer was lost, each read had to ask the machine. Now it is
-      // armed again, so reads need not ask before the check time.
+      // While the timer was lost, each read had to ask the machine. Now reads
+      // need not ask before the check time.
       if (lost && !timer_lost_ && !closed_) cell_.SetCheckAt(CheckAt(Now()));
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));
@@ -121,10 +118,9 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, effects);
 }
 
-// Handles the loss of the timer. Until the timer is armed again (see
-// SyncTimer), the machine's OnWake may be called late. So each read must ask
-// the machine, a flight between attempts ends, and each async read with a
-// deadline fails.
+// Until the timer is armed again (see SyncTimer), OnWake may be called late. So
+// each read must ask the machine, a flight between attempts ends, and each
+// async read with a deadline fails.
 void Shell::OnTimerLost(uint64_t serial) {
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

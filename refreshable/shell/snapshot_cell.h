@@ -29,16 +29,14 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 // so it must not be destroyed under a lock.
 using Garbage = std::shared_ptr<const void>;
 
-// Returns a node that stands for "no snapshot". Reads of a cell with such a
-// node always ask the machine. The node is recognized by `is_nothing` and not
-// by its address, because each copy of the library may have a node of its own.
+// Returns a node that stands for "no snapshot". It must be recognized by
+// `is_nothing`, because each copy of the library may have a node of its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
 }
-// The node is created while this code is loaded. If it were created at its
-// first use, the child of a concurrent fork() could wait forever for the
-// initialization to end.
+// Creates the node while this code is loaded. If its first use created it, a
+// concurrent fork() could leave the initialization unfinished in the child.
 inline const HazardNode* const kNothingMadeEarly = Nothing();
 
 inline bool IsNothing(const HazardNode* node) {
@@ -46,18 +44,14 @@ inline bool IsNothing(const HazardNode* node) {
 }
 
 // Holds the snapshot that reads return, and its *check time*. From the check
-// time on, a read must ask the machine before it returns the snapshot. For
-// `LoadUsable`, the moments set by `SetUsableUntil` take the place of the check
-// time.
+// time on, a read must ask the machine before it returns the snapshot.
 //
 // HasNothing and the methods with `Load` in their names may be called on any
 // thread. The other methods must be called by one thread at a time. No call may
-// overlap with destruction. The owner should place the cell where memory near
-// it is seldom written to.
+// overlap with destruction. Memory near the cell should seldom be written to.
 class alignas(16) SnapshotCell {
  public:
-  // `clock` is the coarse form of a wall clock. All wall times given to the
-  // cell are times of that wall clock.
+  // `clock` is the coarse form of the wall clock whose times the cell is given.
   explicit SnapshotCell(CoarseWallClock clock)
       : domain_if_system_(clock.IsSystem() ? &HazardDomain::Current()
                                            : nullptr),
@@ -67,12 +61,10 @@ class alignas(16) SnapshotCell {
   ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
   // Replaces the snapshot, and returns the old snapshot; null if there was
-  // none. A null `snapshot.token` leaves the cell without a snapshot. If a read
-  // starts after Publish has returned, it does not get an earlier snapshot.
-  //
-  // `check_at` is the check time of the new snapshot. It is set before the
-  // snapshot becomes visible. While a snapshot has no check time, every read
-  // must ask the machine, and so must wait for the publisher's lock.
+  // none. A null `snapshot.token` leaves the cell without a snapshot. A read
+  // that starts after Publish has returned does not get an earlier snapshot.
+  // The check time `check_at` is set before the snapshot becomes visible, so
+  // that no read has to wait for the publisher's lock.
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -91,16 +83,15 @@ class alignas(16) SnapshotCell {
                    });
   }
 
-  // Sets the check time of the present snapshot. If `check_at` is the infinite
-  // past, reads must always ask the machine.
+  // Sets the check time of the snapshot. The infinite past makes every read ask
+  // the machine.
   void SetCheckAt(absl::Time check_at) {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
     if (!IsNothing(node)) SetCheckAt(node, check_at);
   }
 
-  // Returns a hold of the snapshot. Returns an empty hold if there is no
-  // snapshot, or if the coarse clock does not show that the check time lies
-  // ahead.
+  // Returns a hold of the snapshot. The hold is empty if there is no snapshot,
+  // or if the coarse clock does not show that the check time lies ahead.
   HazardHolder Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHolder hold = domain_.Protect(cell_);
@@ -120,10 +111,9 @@ class alignas(16) SnapshotCell {
                                    std::memory_order_relaxed);
   }
 
-  // Returns a hold of the snapshot. Returns an empty hold if there is no
-  // snapshot, or if the coarse clocks do not show that both moments set by
-  // `SetUsableUntil` lie ahead. `boot_clock()` returns the coarse boot clock.
-  // It is not called if the moment on that clock is the infinite future.
+  // Does the same as Load, but with the moments set by `SetUsableUntil` in
+  // place of the check time. `boot_clock()` returns the coarse boot clock. It
+  // is not called if the moment on that clock is the infinite future.
   template <typename Function>
   HazardHolder LoadUsable(Function boot_clock) const {
     HazardHolder hold = domain_.Protect(cell_);
@@ -147,10 +137,8 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // The fast path of Load. May return a null node even if Load would return a
-  // hold. If the cell's clock is the operating system's, TryLoad usually calls
-  // nothing but time(2). The caller must construct a HazardHolder from the
-  // result.
+  // The fast path of Load, with the same rules as TryLoadUsable. If the clock
+  // is the operating system's, usually calls nothing but time(2).
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
@@ -158,22 +146,21 @@ class alignas(16) SnapshotCell {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
-  // Does the same as Load if the cell's clock is the operating system's.
-  // Otherwise returns an empty hold, because the clock may have been destroyed
-  // if the Refreshable is closed.
+  // Does the same as Load if the clock is the operating system's. Otherwise
+  // returns an empty hold, because another clock may have been destroyed.
   HazardHolder LoadBySystemClock() const {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
 
-  // Returns true only if the cell has no snapshot. May return false for an
-  // empty cell if another copy of the library created or emptied the cell.
+  // Returns true only if the cell has no snapshot. May return false for a cell
+  // that another copy of the library created or emptied.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }
 
-  // Returns a hold of the snapshot. Returns an empty hold if there is no
-  // snapshot, or if `now` is not before the check time. Both times are rounded
-  // down to nanoseconds.
+  // Returns a hold of the snapshot. The hold is empty if there is no snapshot,
+  // or if `now` is not before the check time. Both times are rounded down to
+  // nanoseconds.
   HazardHolder Load(absl::Time now) const {
     HazardHolder hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
@@ -184,17 +171,17 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // Returns the snapshot; a Snapshot without a token if there is none. The
-  // caller must hold the lock that Publish is called under.
+  // Returns a Snapshot without a token if there is none. The caller must hold
+  // the lock that Publish is called under.
   Snapshot Current() const {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
     if (IsNothing(node)) return {};
     return static_cast<const SnapshotNode*>(node)->snapshot;
   }
 
-  // Returns a hold of the snapshot if there is one; otherwise an empty hold.
-  // The caller must hold the lock that Publish is called under. Frees nothing,
-  // because freeing may run user code, which must not run under the lock.
+  // Returns a hold of the snapshot; empty if there is none. The caller must
+  // hold the lock that Publish is called under. Frees nothing, because no user
+  // code may run under the lock.
   HazardHolder Take() const {
     const HazardNode* const node = cell_.load(std::memory_order_acquire);
     if (IsNothing(node)) return {};
@@ -230,9 +217,8 @@ class alignas(16) SnapshotCell {
     return UnlessMustAsk(hold, ticks);
   }
 
-  // The rest of TryHold if TryProtect fails. Checks the domain again: the
-  // linker may have replaced this function by the same function of another copy
-  // of the library, and that copy may have another domain.
+  // Checks the domain again: the linker may have replaced this function by that
+  // of another copy of the library, which may have another domain.
   ABSL_ATTRIBUTE_NOINLINE HazardRawHolder
   TryHoldElsewhere(int64_t ticks) const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};
@@ -256,8 +242,8 @@ class alignas(16) SnapshotCell {
     constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
     const int64_t until =
         timed->usable_boot_ticks.load(std::memory_order_relaxed);
-    // Calls `boot_clock` before it uses `clock_`: if the executor, which owns
-    // both clocks, has been destroyed, `boot_clock` ends the program.
+    // `boot_clock` comes first: it ends the program if the executor, which owns
+    // both clocks, has been destroyed.
     if (until != kNever && boot_clock().Ticks() >= until) return false;
     return timed->usable_ticks.load(std::memory_order_relaxed) == kNever ||
            BelowRelaxed(clock_.Ticks(), timed->usable_ticks);
@@ -269,11 +255,10 @@ class alignas(16) SnapshotCell {
   }
 
   // If the clock is the operating system's, a read usually uses only the first
-  // two members, which the alignment keeps in one cache line.
+  // two members, which share a cache line.
   HazardCell cell_{Nothing()};
-  // The cell's domain if the clock is the operating system's, otherwise null. A
-  // read compares this pointer with its thread's domain. That one comparison
-  // also tells whether the clock is the operating system's.
+  // The domain if the clock is the operating system's, otherwise null. So a
+  // read needs only one comparison to check the domain and the clock.
   HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
   // The domain of the cell, whichever copy of the library uses the cell.

@@ -66,8 +66,7 @@ TEST(SnapshotCellTest, R4ReadsAskFromTheVeryMomentOn) {
   now = 1000;
   EXPECT_FALSE(Holds(cell.Load()));
   EXPECT_FALSE(Holds(cell.Load(At(1000))));
-  // The check time is rounded down to nanoseconds. If it were rounded up, reads
-  // would use the cell for a moment longer than permitted.
+  // The check time is rounded down, so that no read uses the cell for too long.
   cell.SetCheckAt(At(1000) + absl::Nanoseconds(1) / 2);
   EXPECT_FALSE(Holds(cell.Load()));
 }
@@ -86,8 +85,7 @@ TEST(SnapshotCellTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   EXPECT_TRUE(Holds(cell.Take()));
 }
 
-// While a token is replaced, every read gets the old or the new token from the
-// cell. A read that had to ask the machine would wait for the publisher's lock.
+// A read that had to ask the machine would wait for the publisher's lock.
 TEST(SnapshotCellTest, R1NoReadAsksWhileATokenIsReplaced) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));
@@ -125,8 +123,8 @@ TEST(SnapshotCellTest, R5InfiniteTimeToAskNeverComes) {
   }
 }
 
-// If a clock has no coarse form, `Load()` returns an empty hold. A read then
-// gets the time from the clock itself and calls `Load(now)`.
+// Without a coarse clock, a read gets the time from the clock itself and calls
+// `Load(now)`.
 TEST(SnapshotCellTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));
   static_cast<void>(cell.Publish(Make("a", 1), absl::InfiniteFuture()));

@@ -14,18 +14,17 @@ namespace {
 
 thread_local int done_depth = 0;
 
-// Drops the source on a new thread. If that thread cannot be started, the
-// source is leaked, because its destructor must not run on the calling thread.
-// `source` is on the heap, so that only the new thread drops the reference.
+// If the thread cannot be started, the source is leaked, because its destructor
+// must not run on the calling thread. `source` is on the heap, so that only the
+// new thread drops the reference.
 void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   std::shared_ptr<void>* const owned = source.release();
   executors_internal::OsThread thread;
   if (thread.Start([owned] { delete owned; })) thread.Detach();
 }
 
-// A task that drops the source when the task runs, or when the task is
-// destroyed without having run. Inside a call of `FetchDone`, the task lets a
-// new thread drop the source.
+// Drops the source when the task runs or is destroyed. Inside a call of
+// `FetchDone`, a new thread drops the source.
 class ReleaseTask {
  public:
   explicit ReleaseTask(std::shared_ptr<void> source)

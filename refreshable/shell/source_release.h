@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ReleaseSource: destroys a token source on a suitable thread. The source's
-// destructor must not run inside a call of `FetchDone`, because the destructor
-// may join the very thread that makes this call.
+// destructor must not run inside a call of `FetchDone`, because it may join the
+// calling thread.
 
 #ifndef REFRESHABLE_SHELL_SOURCE_RELEASE_H_
 #define REFRESHABLE_SHELL_SOURCE_RELEASE_H_
@@ -14,9 +14,9 @@
 namespace refreshable {
 namespace internal {
 
-// While an InDone exists, the thread that made it is marked as inside a call of
-// a `FetchDone`. The mark is not tied to one Refreshable, because one source
-// may serve several Refreshables, or wrap another source.
+// While an InDone exists, its thread is marked as inside a call of a
+// `FetchDone`. The mark concerns all Refreshables, because one source may serve
+// several.
 class InDone {
  public:
   InDone();
@@ -25,11 +25,11 @@ class InDone {
   ~InDone();
 };
 
-// Drops `source`, which may be the last reference. If the calling thread is not
-// inside a call of `FetchDone`, drops the source at once. Otherwise a task of
+// Drops `source`, which may be the last reference. Drops it at once if the
+// calling thread is not inside a call of `FetchDone`. Otherwise a task of
 // `executor` drops it. If `executor` is null, refuses the task, or runs it
-// inside a call of `FetchDone`, a detached thread drops the source. If that
-// thread cannot be started, the source is leaked.
+// inside a call of `FetchDone`, a detached thread drops the source. If no
+// thread can be started, the source is leaked.
 void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept;
 
 }  // namespace internal

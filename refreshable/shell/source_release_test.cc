@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests ReleaseSource without an executor, when no thread can be started. The
-// other cases are in source_lifetime_test.cc.
+// Tests ReleaseSource when no thread can be started.
 
 #include "refreshable/shell/source_release.h"
 

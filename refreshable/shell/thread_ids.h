@@ -14,9 +14,8 @@
 namespace refreshable {
 namespace internal {
 
-// A list of the threads that are inside some part of the code. A thread that
-// has entered that part several times is listed several times. The first entry
-// needs no allocation.
+// The threads inside some part of the code. A thread that has entered it
+// several times is listed several times. The first entry needs no allocation.
 class ThreadIds {
  public:
   void AddThisThread();
@@ -29,9 +28,9 @@ class ThreadIds {
  private:
   using Id = std::thread::id;
 
-  // One of the entries; the default value if it was removed or never set.
+  // One of the entries, or the default value.
   Id first_;
-  // The other entries; null if there are none.
+  // The other entries, or null.
   std::unique_ptr<std::vector<Id>> others_;
 };
 
@@ -39,7 +38,7 @@ class ThreadIds {
 // `Leave` may be called without the Shell's lock; the other methods require it.
 class Visit {
  public:
-  // Records the calling thread. Returns false if a thread is recorded already.
+  // Returns false if a thread is recorded already.
   bool Enter() {
     if (state_.load(std::memory_order_acquire) != kNone) return false;
     thread_ = std::this_thread::get_id();

@@ -48,17 +48,16 @@ class TypedShell final : public Shell {
       : Shell(WithHooks(std::move(config), std::move(on_token_changed),
                         std::move(same_token))),
         source_(std::move(source)) {
-    // Shell's constructor must not call Register. If it did, a fork() on
-    // another thread could call AfterForkInChild, a virtual method, while the
-    // construction changes this object's vtable pointer.
+    // Shell's constructor must not call Register: a concurrent fork() could
+    // call AfterForkInChild, a virtual method, while the vtable pointer
+    // changes.
     Register();
   }
   ~TypedShell() override { Unregister(); }
 
   // Does the work of the Refreshable's destructor (E1), and drops the source. A
-  // call of `Fetch` that is still running owns the source until it returns. The
-  // callback given to `Fetch` keeps this object, but not the source, alive
-  // until the callback has been called.
+  // running call of `Fetch` owns the source until it returns. The callback
+  // given to `Fetch` keeps this object alive, but not the source.
   void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;
@@ -69,7 +68,6 @@ class TypedShell final : public Shell {
     ReleaseSource(std::move(source), executor());
   }
 
-  // Returns an asynchronous read that gives its outcome to `callback`.
   static std::shared_ptr<AsyncRead> MakeAsyncRead(
       Callback&& callback) noexcept {
     return std::make_shared<CallbackRead>(std::move(callback));
@@ -129,8 +127,8 @@ class TypedShell final : public Shell {
     }
     if (source == nullptr) return;  // After Close.
     // If the source throws, the exception may destroy `done`, which then
-    // reports `SourceThrew()`. That report is not passed on, because the type
-    // of the exception is known only in the catch block below.
+    // reports `SourceThrew()`. That report is not passed on: only the catch
+    // block below knows the exception.
     struct Inside {
       const std::thread::id thread = std::this_thread::get_id();
       bool now = true;
@@ -158,9 +156,8 @@ class TypedShell final : public Shell {
     source->Fetch(context, std::move(done));
 #endif
     inside->now = false;
-    // `threw` is true if an exception destroyed `done`. If that exception left
-    // the source, the attempt has failed above, and FailIfRunning does nothing.
-    // If the source caught the exception, the attempt fails here.
+    // `threw` is true if an exception destroyed `done`. If the source caught
+    // that exception, the attempt has not failed yet.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);
@@ -191,8 +188,8 @@ class TypedShell final : public Shell {
     Succeed(id, result->expiry, same_as, std::move(token));
   }
 
-  // Returns the generation of the last token (see LastToken) if `token` equals
-  // the last token; otherwise nullopt.
+  // Returns the generation of LastToken() if `token` equals that token;
+  // otherwise nullopt.
   std::optional<Generation> SameAsLast(const Token& token) {
     const InAttempt in_attempt(this);
     const Snapshot last = LastToken();

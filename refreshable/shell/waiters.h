@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The reads that wait for a refresh: threads that block, and asynchronous
-// reads.
+// The reads that wait for a refresh.
 
 #ifndef REFRESHABLE_SHELL_WAITERS_H_
 #define REFRESHABLE_SHELL_WAITERS_H_
@@ -35,7 +34,7 @@ struct RefCount<Shell> {
 };
 
 // Lets one thread sleep until another thread wakes it. Has a lock of its own,
-// so that the woken thread does not queue for a lock that other threads need.
+// so that the woken thread does not queue for the Shell's lock.
 class Wakeup {
  public:
   Wakeup() = default;
@@ -51,17 +50,17 @@ class Wakeup {
     changed_.notify_one();
   }
 
-  // Sleeps until `Wake` is called or `timeout` has passed. The timeout is
-  // measured by a clock that may stand still while the computer is suspended.
-  // May return early. Called by one thread at a time.
+  // Sleeps until `Wake` is called or `timeout` has passed. The timeout may not
+  // count the time while the computer is suspended. May return early. Called by
+  // one thread at a time.
   void Wait(absl::Duration timeout) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto woken = [this] { return woken_; };
     if (timeout == absl::InfiniteDuration()) {
       changed_.wait(lock, woken);
     } else {
-      // The standard library adds the timeout to the present time. The limit of
-      // 24 hours prevents an overflow.
+      // The limit prevents an overflow when the standard library adds the
+      // present time.
       changed_.wait_for(
           lock, absl::ToChronoNanoseconds(std::min(timeout, absl::Hours(24))),
           woken);
@@ -80,8 +79,7 @@ class Wakeup {
 struct PendingRead {
   ReadRequest request;
   // Whether this read no longer waits for the refresh, and `outcome` is set. If
-  // `outcome` is OK, the read then gets its token from the cell, or asks the
-  // machine again.
+  // `outcome` is OK, the token has still to be loaded.
   bool settled = false;
   absl::Status outcome;
 };
@@ -89,22 +87,20 @@ struct PendingRead {
 struct BlockedRead : PendingRead {
   uint64_t id = 0;
   // Whether the read's thread is inside a task of the executor, and whether it
-  // can drive the executor (`Executor::DriveUntil`). Only that thread sets
-  // these, before it waits.
+  // can drive the executor. Only that thread sets these, before it waits.
   bool in_executor_thread = false;
   bool drivable = false;
   // Whether the thread is waiting for `wakeup`, or is about to wait.
   bool waiting = false;
-  // Whether the read has ended with `outcome`, and the Shell has removed it. If
-  // this is true, the thread may read `outcome` without the lock.
+  // Whether the read has ended and was removed. If so, the thread may read
+  // `outcome` without the lock.
   std::atomic<bool> done{false};
   Wakeup wakeup;
 };
 
 // An asynchronous read, with the user's code that takes its outcome. Always
-// owned by shared_ptr. Must not be destroyed under a lock, because that may
-// destroy objects of the user. After `Deliver` has been called, the object may
-// be used for another read.
+// owned by shared_ptr. Must not be destroyed under a lock, because it may own
+// objects of the user. May be used for another read after `Deliver`.
 class AsyncRead : private PendingRead {
  public:
   AsyncRead(const AsyncRead&) = delete;
@@ -127,19 +123,18 @@ class AsyncRead : private PendingRead {
 
   uint64_t id_ = 0;
   std::shared_ptr<AsyncRead> next_;  // The next read in a list of AsyncReads.
-  // Whether the executor was given a task that delivers the settled read.
+  // Whether the executor was given a DeliverTask for the settled read.
   bool dispatched_ = false;
-  // The thread that is inside ReadAsync for this read; the default value if
-  // there is none. That thread must not run the read's callback.
+  // The thread inside ReadAsync for this read, or the default value. That
+  // thread must not run the read's callback.
   std::thread::id own_call_;
-  // Keeps the Shell alive while the executor has the task that delivers the
-  // read. Only that task uses this pointer. At other times it is null: the
-  // Shell owns the reads that wait, so the pointer would make a cycle.
+  // Keeps the Shell alive while the executor has the read's DeliverTask, which
+  // alone uses this pointer. Otherwise null, because the Shell owns the reads
+  // that wait.
   RefPtr<Shell> shell_;
 };
 
-// A table of the asynchronous reads that wait, by id. Its memory grows with the
-// number of reads; `kKept` says when it is freed. Not thread-safe.
+// A table of asynchronous reads by id. Not thread-safe.
 class AsyncReads {
  public:
   size_t size() const { return size_; }
@@ -162,7 +157,7 @@ class AsyncReads {
     return *at;
   }
 
-  // Removes the read with this id and returns it; null if there is none.
+  // Removes and returns the read; null if there is none.
   std::shared_ptr<AsyncRead> Take(uint64_t id) {
     if (empty()) return nullptr;
     std::shared_ptr<AsyncRead>* at = &lists_[Index(id)];
@@ -189,8 +184,7 @@ class AsyncReads {
   }
 
  private:
-  // If the table has more lists than this, their memory is freed when the table
-  // becomes empty.
+  // A table with more lists than this frees them when it becomes empty.
   static constexpr size_t kKept = 64;
 
   // Most ids are consecutive, so their low bits spread the reads evenly.
@@ -217,8 +211,7 @@ class AsyncReads {
     }
   }
 
-  // A hash table: the list at `Index(id)` contains the read with that id. The
-  // number of lists is a power of two, or 0.
+  // A hash table of linked lists. Their number is a power of two, or 0.
   std::vector<std::shared_ptr<AsyncRead>> lists_;
   size_t size_ = 0;
 };

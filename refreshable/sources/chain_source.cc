@@ -15,8 +15,7 @@ namespace {
 
 thread_local int answer_depth = 0;
 
-// Returns the rank of a failure, 0 to 3. A chain fails with the error whose
-// rank is lowest.
+// A chain fails with the error whose rank is lowest.
 int Rank(const absl::Status& status) {
   switch (ClassifyFailure(status)) {
     case FailureClass::kTransient:

@@ -28,28 +28,24 @@
 namespace refreshable {
 namespace internal {
 
-// The failure of one member in one call of a chain.
+// The failure of one member in one call.
 struct ChainFailure {
   std::string member;
   absl::Status status;
 };
 
-// Returns the error of a chain whose members have all failed. The class comment
-// of ChainSource says what that error contains. Requires: `failures` is not
-// empty.
+// Returns the error of a chain whose members have all failed (see ChainSource).
+// Requires: `failures` is not empty.
 absl::Status ChainError(const std::vector<ChainFailure>& failures);
 
-// Returns OK, or INVALID_ARGUMENT if the member at `index` of a chain is
-// invalid.
 absl::Status ValidateChainMember(size_t index, const std::string& name,
                                  bool has_source, absl::Duration timeout);
 
-// Returns whether `expiry` is a time at or before `wall`, or a lifetime of zero
-// or less.
+// Returns whether a token with `expiry` has expired at `wall`.
 bool HasExpired(const Expiry& expiry, absl::Time wall);
 
-// While an InAnswer exists, the thread that made it is inside a call of the
-// `done` that a chain gave to a member.
+// While an InAnswer exists, its thread is inside a call of the `done` that a
+// chain gave to a member.
 class InAnswer {
  public:
   InAnswer();
@@ -58,11 +54,9 @@ class InAnswer {
   ~InAnswer();
 };
 
-// Calls `destroy`, which destroys sources. But if the calling thread is inside
-// a member's answer (`InAnswer`), a new thread calls `destroy`. The reason is
-// that the destructor of a source may join the thread that answers. If the
-// system refuses a new thread, `destroy` is not called and the sources are
-// leaked.
+// Calls `destroy`, which destroys sources. Inside a member's answer
+// (`InAnswer`), a new thread calls it, because a source's destructor may join
+// the thread that answers. If no thread can be started, the sources are leaked.
 void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 
 }  // namespace internal
@@ -70,9 +64,8 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 // A source that asks other sources, its members, in order, until one of them
 // has a token. The chain remembers that member and asks it first in later
 // calls. If the remembered member fails, the chain forgets it and asks the
-// other members from the start of the chain. (If the attempt was cancelled, the
-// member stays remembered.) A member also fails if it answers with an expired
-// token.
+// other members from the start of the chain. An answer with an expired token is
+// a failure.
 //
 //   using Chain = refreshable::ChainSource<std::string>;
 //   absl::StatusOr<std::shared_ptr<refreshable::TokenSource<std::string>>>
@@ -81,30 +74,25 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 // Each member gets the context that the chain got, with another timeout: the
 // time that the chain has left, but at most `Member::timeout`. Set
 // `Member::timeout` so that a slow member leaves time for the members after it.
-// The chain does not interrupt a member whose timeout has passed; the member
-// must end by itself.
+// The chain does not interrupt a member whose timeout has passed.
 //
 // If a member fails and the attempt has been cancelled, the chain asks no other
-// member and fails with CANCELLED. If a member fails and the chain has no time
-// left, the chain does not ask the remaining members. They count as failed with
+// member, forgets none, and fails with CANCELLED. If a member fails and no time
+// is left, the remaining members are not asked. They count as failed with
 // DEADLINE_EXCEEDED.
 //
 // If all members have failed, the message of the chain's error contains each
-// member's name and error. The chain's error has the code and the payloads of
-// one member's error. The chain chooses an error that is
+// member's name and error. The code and the payloads are those of the first
+// error that is
 //
 //   1. transient by `ClassifyFailure`. If there is none:
 //   2. throttled by `ClassifyFailure`. If there is none:
 //   3. not permanent by `ClassifyHttpFailure`. If there is none:
 //   4. any error.
 //
-// If there are several, it chooses the error of the member that was asked
-// first.
-//
-// So `ClassifyFailure` returns kPermanent for the chain's error only if it
-// returns kPermanent for the errors of all members. The same holds for
-// `ClassifyHttpFailure`. The Retry-After of the chain's error is the longest
-// Retry-After of its members' errors.
+// So `ClassifyFailure` and `ClassifyHttpFailure` return kPermanent for the
+// chain's error only if they do so for the errors of all members. The
+// Retry-After of the chain's error is the longest of its members' errors.
 //
 // Thread-safe. `Fetch` blocks as long as the `Fetch` of its members does. If a
 // member fails after its `Fetch` has returned, the next member is asked on the
@@ -114,8 +102,7 @@ template <typename Token>
 class ChainSource final : public TokenSource<Token> {
  public:
   struct Member {
-    // The member's name in errors. Not empty; differs from the names of the
-    // other members.
+    // The member's name in errors. Not empty; unique in the chain.
     std::string name;
     // Not null.
     std::shared_ptr<TokenSource<Token>> source;
@@ -125,13 +112,12 @@ class ChainSource final : public TokenSource<Token> {
   struct Options {
     // Not empty.
     std::vector<Member> members;
-    // The clock by which the chain knows how much of its timeout is left for
-    // the next member, and whether a member's token has expired. Not owned: it
-    // must outlive the source. If null, the SystemClock is used.
+    // The clock for the time that is left, and for the expiry of tokens. Not
+    // owned: it must outlive the source. If null, the SystemClock is used.
     const Clock* clock = nullptr;
   };
 
-  // Returns a chain. Fails with INVALID_ARGUMENT if an option is invalid.
+  // Fails with INVALID_ARGUMENT if an option is invalid.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Options options) {
     if (options.members.empty()) {
@@ -162,9 +148,9 @@ class ChainSource final : public TokenSource<Token> {
  private:
   static constexpr int kNone = -1;
 
-  // What all calls of the chain share. The chain owns the Core, and so does a
-  // thread that is inside OnAnswer. A call that waits for an answer does not
-  // own the Core, so it does not keep the members alive.
+  // What all calls of the chain share. The chain owns it, and so does a thread
+  // inside OnAnswer. A call that waits for an answer does not own it, so it
+  // does not keep the members alive.
   struct Core {
     explicit Core(Options o)
         : members(std::move(o.members)),
@@ -172,13 +158,11 @@ class ChainSource final : public TokenSource<Token> {
 
     const std::vector<Member> members;
     const Clock& clock;
-    // The index of the member that brought the last token; kNone if there is no
-    // such member, or if Forget has forgotten it.
+    // The index of the remembered member, or kNone.
     std::atomic<int> remembered{kNone};
   };
 
-  // One call of the chain. It is used by one thread at a time, except for
-  // `joined_`.
+  // One call of the chain. Used by one thread at a time, except for `joined_`.
   class Run : public std::enable_shared_from_this<Run> {
    public:
     Run(const std::shared_ptr<Core>& core, const FetchContext& context,
@@ -190,8 +174,8 @@ class ChainSource final : public TokenSource<Token> {
           remembered_(core->remembered.load(std::memory_order_relaxed)) {}
 
     // Asks one member after another. Returns when the call has ended, or when a
-    // member's `Fetch` has returned before OnAnswer has handled the member's
-    // failure. In the second case, OnAnswer calls Advance again.
+    // member's `Fetch` has returned without a failure. If the member fails
+    // later, OnAnswer calls Advance again.
     void Advance(Core& core) {
       for (;;) {
         const int index = Next(core);
@@ -203,16 +187,15 @@ class ChainSource final : public TokenSource<Token> {
     }
 
    private:
-    // Returns whether the caller must ask the next member. For each member that
-    // fails, SecondToJoin is called twice: when the member reports its failure,
-    // and when the member's `Fetch` has returned. Either may come first. The
-    // second call returns true.
+    // Called twice for each member that fails: when it reports its failure, and
+    // when its `Fetch` has returned. Either may come first. The second call
+    // returns true, and its caller asks the next member.
     bool SecondToJoin() {
       return joined_.exchange(true, std::memory_order_acq_rel);
     }
 
-    // Returns the index of the member to ask now. If there is none, ends the
-    // call with an error and returns kNone.
+    // Returns the member to ask now. If there is none, ends the call with an
+    // error and returns kNone.
     int Next(Core& core) {
       const absl::Duration left = TimeLeft(core);
       if (!failures_.empty() && context_.cancelled()) {
@@ -232,9 +215,8 @@ class ChainSource final : public TokenSource<Token> {
       }
     }
 
-    // Returns the index of the member that comes next in the order of this
-    // call: the remembered member, then the others. Returns kNone after the
-    // last member.
+    // Returns the next member in the order of this call: the remembered member,
+    // then the others. Returns kNone after the last.
     int Following(Core& core) {
       if (!begun_) {
         begun_ = true;
@@ -286,9 +268,9 @@ class ChainSource final : public TokenSource<Token> {
       if (SecondToJoin()) Advance(*core);
     }
 
-    // Forgets the member at `index`, which has failed, if it is the remembered
-    // member. But if the call was cancelled, the member stays remembered,
-    // because it may have failed only for that reason.
+    // Forgets the member at `index`, which has failed. If the call was
+    // cancelled, the member may have failed only for that reason, so it stays
+    // remembered.
     void Forget(Core& core, int index) {
       if (!context_.cancelled()) {
         core.remembered.compare_exchange_strong(index, kNone,

@@ -67,7 +67,7 @@ TEST(ChainSourceTest, RefusesBadOptions) {
 
 class ScriptedChainTest : public testing::Test {
  protected:
-  // Calls the chain. Returns a pointer to its answer, which may come later.
+  // Returns a pointer to the answer, which may come later.
   std::shared_ptr<Result> Call(const AskOptions& options = {}) {
     auto answer = std::make_shared<Result>(absl::InternalError("none yet"));
     chain_->Fetch(options.context(),
@@ -97,8 +97,8 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
   b_.Answer(Token("b2"));
   EXPECT_EQ((*Call())->token, "b2");
   EXPECT_THAT(Calls(), ElementsAre(1, 2, 0));
-  // Now b, which is remembered, fails. The other members are asked from the
-  // start of the chain; b is not asked again in this call.
+  // The remembered member, b, fails, so the others are asked from the start of
+  // the chain.
   b_.Answer(absl::UnavailableError("gone"));
   c_.Answer(Token("c1"));
   EXPECT_EQ((*Call())->token, "c1");
@@ -109,7 +109,7 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
             "no member of the chain has a token; c: UNAVAILABLE: gone too; "
             "a: NOT_FOUND: no variable; b: UNAVAILABLE: still gone");
   EXPECT_THAT(Calls(), ElementsAre(3, 4, 2));
-  // Now no member is remembered, so the members are asked in their order.
+  // No member is remembered now.
   b_.Answer(Token("b3"));
   EXPECT_EQ((*Call())->token, "b3");
   EXPECT_THAT(Calls(), ElementsAre(4, 5, 2));
@@ -234,8 +234,8 @@ TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // Now member a fails in the call `abandoned`, and then member b fails in the
-  // same call. So the chain forgets b, although b has answered another call.
+  // Members a and b fail in the call `abandoned`. So the chain forgets b,
+  // although b has answered another call.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));
@@ -260,8 +260,8 @@ TEST(ChainSourceTest, AnUntriedKeyIsGivenAfterAnotherMembersWasRejected) {
   EXPECT_THAT(token->Get(options), HoldsToken("key"));
 }
 
-// All members but the last fail inside their `Fetch`. If the chain asked each
-// next member by a nested call, so many members would overflow the stack.
+// If the chain asked each next member by a nested call, so many members would
+// overflow the stack.
 TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   std::vector<Chain::Member> members;
   const Source failing = BlockingSource<std::string>(
@@ -273,9 +273,8 @@ TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   EXPECT_EQ(Ask(**Chain::Create({std::move(members)}))->token, "key");
 }
 
-// A source that answers each call on a new thread. If `go` is not null, the
-// thread first waits for it. The destructor joins the threads and then, if
-// `destroyed` is not null, notifies it.
+// A source that answers each call on a new thread, once `go` is notified. The
+// destructor joins the threads and then notifies `destroyed`. Both may be null.
 class ThreadedSource final : public TokenSource<std::string> {
  public:
   explicit ThreadedSource(Result result, absl::Notification* go = nullptr,
@@ -330,9 +329,8 @@ TEST(ChainSourceTest, MembersAnswerOnThreadsOfTheirOwn) {
   }
 }
 
-// The chain is destroyed while the thread of its first member asks the second
-// member. The destructor of the first member joins that thread, so the thread
-// must not destroy the first member.
+// The chain is destroyed while the first member's thread asks the second
+// member. The first member's destructor joins that thread.
 TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   absl::Notification go;
   absl::Notification destroyed;
@@ -355,8 +353,7 @@ TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   AwaitOrGiveUp(destroyed, "the first member to be destroyed");
 }
 
-// A call that waits for a member does not keep the chain alive. When that
-// member fails after the chain has gone, no other member is asked.
+// A call that waits for a member does not keep the chain alive.
 TEST(ChainSourceTest, MayBeDestroyedBeforeAMemberAnswers) {
   ScriptedSource<std::string> first;
   ScriptedSource<std::string> second;
@@ -373,9 +370,8 @@ TEST(ChainSourceTest, MayBeDestroyedBeforeAMemberAnswers) {
   EXPECT_EQ(second.call_count(), 0);
 }
 
-// A chain for the conformance suite. Its first member always fails. The second
-// member answers each call on a new thread if `later` is true, otherwise inside
-// `Fetch`.
+// A chain whose first member always fails. The second member answers on a new
+// thread if `later` is true, otherwise inside `Fetch`.
 class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
  public:
   explicit ChainRig(bool later) : later_(later) {}
@@ -408,7 +404,7 @@ class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
   std::optional<absl::Duration> Lifetime() override { return absl::Hours(1); }
 
  private:
-  // Calls `source`, which may block, on a new thread for each call.
+  // Calls `source` on a new thread for each call.
   class Later final : public TokenSource<std::string> {
    public:
     explicit Later(Source source) : source_(std::move(source)) {}

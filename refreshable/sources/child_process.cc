@@ -23,13 +23,11 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// A call of Drain returns when it has read this many bytes or more. DrainAll
-// then discards about this many more bytes at most. Without a limit, the call
-// might never return, because a program may never stop writing.
+// Drain stops after this many bytes or more, and DrainAll after about twice as
+// many, because a program may never stop writing.
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 
-// Calls `function`, which returns -1 and sets errno if it fails. Calls it again
-// as long as a signal interrupts it. Returns its last result.
+// Calls `function` until no signal interrupts it, and returns its last result.
 template <typename Function>
 auto Retry(Function function) {
   for (;;) {
@@ -38,10 +36,9 @@ auto Retry(Function function) {
   }
 }
 
-// Moves `fd` to a higher number if it is the number of stdin, stdout or stderr.
-// A new pipe gets such a number if this program has closed its stdout, for
-// example. What this program prints would then get into the pipe. Returns 0 or
-// an error number.
+// Moves `fd` above the numbers of stdin, stdout and stderr. If this program has
+// closed its stdout, what it prints might otherwise go into the pipe. Returns 0
+// or an error number.
 int MoveAboveStderr(int& fd) {
   if (fd > STDERR_FILENO) return 0;
   const int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -69,9 +66,8 @@ int MakePipe(PipeEnd& reading, PipeEnd& writing) {
   return fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0 ? 0 : errno;
 }
 
-// What posix_spawn does in the new process before the program starts. A
-// SpawnPlan remembers the first error of the methods below, and Spawn returns
-// that error.
+// What posix_spawn does in the new process before the program starts. Spawn
+// returns the first error of all methods.
 class SpawnPlan {
  public:
   SpawnPlan() {
@@ -96,10 +92,9 @@ class SpawnPlan {
     Note(posix_spawn_file_actions_addchdir_np(&actions_, path.c_str()));
   }
 
-  // Puts the new process into a process group of its own, with no signal
-  // blocked or ignored. On systems that can close all other files, the process
-  // has only stdin, stdout and stderr open. On other systems, it also inherits
-  // each file that this program has opened without O_CLOEXEC.
+  // Puts the process into a process group of its own, with no signal blocked or
+  // ignored. Where the system can do so, closes all files except stdin, stdout
+  // and stderr.
   void Isolate() {
     int flags =
         POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
@@ -239,8 +234,8 @@ bool ChildProcess::HasExited() {
 }
 
 void ChildProcess::SignalGroup(int signal) {
-  // HasExited sets `lost_` if somebody else has reaped the program. The process
-  // number may then name another group, which must get no signal.
+  // If somebody else has reaped the program, its number may name another group.
+  // HasExited then sets `lost_`.
   HasExited();
   if (pid_ != 0 && !lost_) kill(-pid_, signal);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ChildProcess: a program that this program starts in a process group of its
-// own, and whose output it reads. Private.
+// ChildProcess: a program that runs in a process group of its own, and whose
+// output is read. Private.
 
 #ifndef REFRESHABLE_SOURCES_CHILD_PROCESS_H_
 #define REFRESHABLE_SOURCES_CHILD_PROCESS_H_
@@ -31,25 +31,24 @@ class PipeEnd {
   bool is_open() const { return fd_ >= 0; }
   int fd() const { return fd_; }
 
-  // Reads the bytes that are in the pipe into `buffer`, without blocking. Stops
-  // when `buffer` has overflowed or at least 64 KiB have been read. At the end
-  // of the file, or if reading fails, closes this end of the pipe.
+  // Reads what is in the pipe into `buffer`, without blocking. Stops when
+  // `buffer` has overflowed or at least 64 KiB have been read. At the end of
+  // the file, or if reading fails, closes this end.
   void Drain(SecretBuffer& buffer);
   // Does the same as Drain. If `buffer` has overflowed, also reads and discards
   // up to about 64 KiB more.
   void DrainAll(SecretBuffer& buffer);
 
  private:
-  // Reads at most `size` bytes into `data` and returns how many it has read.
-  // Returns 0 if there are no bytes now. At the end of the file, or if reading
-  // fails, closes this end of the pipe and returns 0.
+  // Reads at most `size` bytes and returns how many it has read; 0 if there are
+  // none now. At the end of the file, or if reading fails, closes this end.
   size_t ReadSome(char* data, size_t size);
 
   int fd_ = -1;
 };
 
 struct ExitStatus {
-  int status = 0;  // The exit status; 0 if a signal ended the process.
+  int status = 0;  // 0 if a signal ended the process.
   int signal = 0;  // The signal that ended the process; 0 if it exited.
 };
 
@@ -70,29 +69,27 @@ class ChildProcess {
   // SIGKILL and waits for the program.
   ~ChildProcess();
 
-  // Starts the program. Returns 0 or an error number. May be called once.
+  // Returns 0 or an error number. May be called once.
   int Start(const Program& program);
 
-  // The reading ends of the pipes that are the program's stdout and stderr. If
-  // `Program::read_stderr` is false, err() is not open.
+  // The program's stdout and stderr. If `Program::read_stderr` is false, err()
+  // is not open.
   PipeEnd& out() { return out_; }
   PipeEnd& err() { return err_; }
 
-  // Waits until out() or err() has bytes to read or is at its end, or until
-  // `timeout`, rounded up to whole milliseconds, has passed. A signal handler
-  // may end the wait early.
+  // Waits until out() or err() has bytes or is at its end, or until `timeout`
+  // has passed. A signal handler may end the wait early.
   void Poll(absl::Duration timeout);
 
-  // Returns whether the program has exited. Returns true if it was not started.
-  // Does not reap the program, so its process number still names the group.
+  // Returns whether the program has exited; true if it was not started. Does
+  // not reap the program, so its number still names the group.
   bool HasExited();
-  // Sends a signal to all processes of the group. Does nothing if the program
-  // has not been started or has been reaped.
+  // Sends a signal to the group. Does nothing if the program was not started or
+  // has been reaped.
   void SignalGroup(int signal);
   // Waits until the program has exited, reaps it, and returns how it ended.
-  // Returns nullopt if somebody else has reaped the program. (The system does
-  // so if this program ignores SIGCHLD.) Requires: the program was started and
-  // not reaped by this object.
+  // Returns nullopt if somebody else has reaped it. Requires: the program was
+  // started and not reaped by this object.
   std::optional<ExitStatus> Reap();
 
  private:

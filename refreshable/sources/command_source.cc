@@ -30,18 +30,16 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest and the shortest wait between two looks at a running program. The
-// first wait is the shortest; each wait is twice as long as the wait before it,
-// up to the longest. A wait ends early if something can be read, but not if the
-// attempt is cancelled.
+// The longest and the shortest wait between two looks at a running program. A
+// wait ends early if something can be read, but not if the attempt is
+// cancelled.
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
-// How many bytes of stderr are kept, and how many of these bytes an error
-// message may quote.
+// How many bytes of stderr are kept, and how many of these may be quoted.
 constexpr size_t kMaxStderrBytes = 4096;
 constexpr size_t kMaxQuotedBytes = 500;
-// A secret with fewer bytes is not cut out of the quoted text.
+// A shorter secret is not cut out of the quotation.
 constexpr size_t kMinSecretBytes = 4;
 
 absl::Status Invalid(absl::string_view what) {
@@ -154,9 +152,9 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   cut_out(absl::StripAsciiWhitespace(output.view()));
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
-  // If stderr was longer than kMaxStderrBytes, the cut at that length may have
-  // split a secret, whose first part was not found above. So as many bytes as
-  // the longest secret has are dropped from the end of the text.
+  // The cut at kMaxStderrBytes may have split a secret, which was then not
+  // found above. So as many bytes as the longest secret has are dropped from
+  // the end.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {
@@ -177,11 +175,9 @@ class CommandRun {
   ChildProcess& child() { return child_; }
   const SecretBuffer& err() const { return err_; }
 
-  // Waits until the program has exited and its output is closed, or until this
-  // object has sent SIGKILL to the process group. Returns an error if the
-  // program took too long or printed too much, or if the attempt was cancelled.
-  // Otherwise returns OK, even if another process kept the output open and got
-  // SIGKILL for that.
+  // Waits until the program has exited and its output is closed, or until the
+  // group has got SIGKILL. Returns an error if the program took too long or
+  // printed too much, or if the attempt was cancelled.
   absl::Status Await() {
     const BootTime start = Now();
     const BootTime deadline =
@@ -197,12 +193,11 @@ class CommandRun {
  private:
   static BootTime Now() { return SystemClock::Get().Now().boot; }
 
-  // Reads what there is to read, and sends the process group a signal if that
-  // is due. Returns whether only Reap is left to do: the program has exited and
-  // its output is closed, or the group has got SIGKILL.
+  // Reads what there is to read, and sends the group a signal if that is due.
+  // Returns whether only Reap is left to do.
   bool Step(BootTime deadline) {
-    // Must come before the pipes are read: if the program has exited now, all
-    // that it has written is in the pipes.
+    // Must come before the pipes are read: after the exit, they contain all
+    // that the program has written.
     const bool exited = child_.HasExited();
     child_.out().Drain(output_);
     child_.err().DrainAll(err_);
@@ -217,7 +212,7 @@ class CommandRun {
     }
     if (exited) {
       // Processes that the program has started may still have its output open.
-      // They get `Command::grace` to end or to close it.
+      // They get `Command::grace` to close it.
       if (!child_.out().is_open()) {
         if (!verdict_.ok()) child_.SignalGroup(SIGKILL);
         return true;
@@ -229,8 +224,8 @@ class CommandRun {
     return true;
   }
 
-  // Returns why the process group must be ended now, or OK. `late` says whether
-  // the program still runs after its deadline.
+  // Returns why the group must be ended now, or OK. `late` says whether the
+  // program runs after its deadline.
   absl::Status Judge(bool late) const {
     if (context_.cancelled()) {
       return absl::CancelledError("was ended, as the attempt was cancelled");

@@ -31,11 +31,11 @@ namespace refreshable {
 struct Command {
   // The program and its arguments, which no shell interprets. If argv[0] has no
   // slash, the program is looked for in the PATH of this program. Pass secrets
-  // in `environment`, not here, because other users of the computer can see a
-  // program's arguments.
+  // in `environment`, because other users of the computer can see a program's
+  // arguments.
   std::vector<std::string> argv;
-  // Environment variables that are set for the program. If the program inherits
-  // a variable of the same name, this value replaces the inherited value.
+  // Environment variables for the program. They replace inherited variables of
+  // the same name.
   std::vector<std::pair<std::string, std::string>> environment;
   // Whether the program also gets the environment variables of this program, as
   // they are when the source is created.
@@ -44,32 +44,29 @@ struct Command {
   std::string working_directory;
 
   // How long the program may run before it gets SIGTERM; positive. If
-  // `FetchContext::timeout` is shorter, that timeout is used instead. By
-  // default, this time and `grace` together are shorter than the policy's
-  // `attempt_timeout`, so that the attempt ends with the error of this source.
+  // `FetchContext::timeout` is shorter, it is used instead. By default, this
+  // time and `grace` together are shorter than the policy's `attempt_timeout`,
+  // so that the attempt ends with the error of this source.
   absl::Duration timeout = absl::Seconds(25);
   // The longest time between SIGTERM and SIGKILL for the program's process
   // group. Also the longest time that another process may have the program's
-  // output open after the program has exited (see "How a run ends" at
-  // CommandSource). Not negative; finite.
+  // output open after the exit (see "How a run ends" at CommandSource). Not
+  // negative; finite.
   absl::Duration grace = absl::Seconds(1);
   // The most bytes that the program may print: at least 1, at most 16 MiB.
   size_t max_output_bytes = 64 * 1024;
 
-  // A function that returns the code of the source's error if the program exits
-  // with `exit_status`, which is not 0. If the function is null or returns kOk,
-  // the code is UNAVAILABLE.
+  // Returns the error code for a program that exits with `exit_status`, which
+  // is not 0. If this function is null or returns kOk, the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
-  // Whether errors quote the beginning of what the program writes to stderr:
-  // one printable line of at most 500 bytes. Two kinds of text are cut out of
-  // the quotation if they have at least 4 bytes: the whole of what the program
-  // has printed to stdout, and each value in `environment`. If false, the
-  // program's stderr is /dev/null. False by default, because many programs
+  // Whether errors quote the beginning of the program's stderr: one printable
+  // line of at most 500 bytes. The program's whole stdout and each value in
+  // `environment` are cut out of the quotation if they have at least 4 bytes.
+  // If false, stderr is /dev/null. False by default, because many programs
   // write secrets to stderr when they fail.
   bool show_stderr = false;
-  // A function that removes further secrets from the quotation, or null. It
-  // gets what the program has written to stderr, perhaps only the beginning,
-  // and returns what may be quoted.
+  // Removes further secrets from the quotation; may be null. It gets stderr,
+  // perhaps only the beginning, and returns what may be quoted.
   std::function<std::string(absl::string_view)> redact_stderr = nullptr;
 };
 
@@ -82,11 +79,9 @@ class CommandRunner {
  public:
   static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
 
-  // Runs the command once, and blocks until the run has ended (see "How a run
-  // ends" at CommandSource). Returns an error at once if the attempt is
-  // cancelled or has no time left. Puts what the program prints into `output`,
-  // which must be empty. If the returned status is OK, `output` is not empty
-  // afterwards.
+  // Runs the command once, and blocks until the run has ended (see
+  // CommandSource). Puts what the program prints into `output`, which must be
+  // empty. If the status is OK, `output` is not empty afterwards.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
   // Returns an error whose message names the program, followed by `what`.
@@ -97,11 +92,9 @@ class CommandRunner {
  private:
   explicit CommandRunner(Command command);
 
-  // Returns the error of a program that could not be started.
   absl::Status StartError(int error_number) const;
-  // Returns the outcome of a program that has ended by itself. Returns an error
-  // if the program failed, if the program printed nothing, or if its exit
-  // status is not known (`exit` is nullopt). Otherwise returns OK.
+  // Returns the outcome of a program that has ended by itself. It is an error
+  // if the program failed or printed nothing, or if `exit` is nullopt.
   absl::Status Describe(const std::optional<ExitStatus>& exit,
                         const SecretBuffer& output) const;
 
@@ -111,9 +104,8 @@ class CommandRunner {
 
 }  // namespace internal
 
-// A source that runs a command for each call, and makes a token of what the
-// command prints. The command may be `gcloud auth print-access-token`, say, or
-// a helper of your own.
+// A source that runs a command for each call, such as `gcloud auth
+// print-access-token`, and makes a token of what the command prints.
 //
 //   refreshable::CommandSource<refreshable::Secret>::Options options;
 //   options.command.argv = {"/usr/bin/notes-login", "--token"};
@@ -122,9 +114,9 @@ class CommandRunner {
 //       refreshable::CommandSource<refreshable::Secret>::Create(options);
 //
 // The program is the leader of a process group of its own. It has no signal
-// blocked or ignored, /dev/null as its stdin, and no file of this program open.
-// Exception: on systems other than macOS and glibc 2.34 or later, the files
-// that this program has opened without O_CLOEXEC are open in the program too.
+// blocked or ignored, and /dev/null as its stdin. On macOS, and with glibc 2.34
+// or later, it has no file of this program open. On other systems, it inherits
+// the files that this program has opened without O_CLOEXEC.
 //
 // How a run ends:
 //
@@ -132,12 +124,11 @@ class CommandRunner {
 //     or if the attempt is cancelled, the group gets SIGTERM. The group gets
 //     SIGKILL as soon as the program has exited and its output is closed, and
 //     after `Command::grace` at the latest.
-//   - If the program exits by itself, processes that it started may still have
-//     the program's output open. The source waits until the output is closed.
-//     If the output is still open `Command::grace` after the exit, the group
-//     gets SIGKILL. This does not make the run fail.
-//   - If the program exits by itself and nobody has its output open, the run
-//     has ended. The processes that the program has started get no signal.
+//   - If the program exits by itself, the source waits until no other process
+//     has its output open. If the output is still open `Command::grace` after
+//     the exit, the group gets SIGKILL, but the run does not fail.
+//   - If nobody has the output open, the run has ended. The processes that the
+//     program has started get no signal.
 //
 // A process that has moved to another group gets no signal.
 //
@@ -158,7 +149,7 @@ class CommandRunner {
 //                        a path or the arguments are not valid; or the exit
 //                        status was lost, because this program ignores SIGCHLD
 //                        or waits for all of its children.
-//   CANCELLED            the attempt was cancelled; nobody waits for it.
+//   CANCELLED            the attempt was cancelled.
 //   the parser's code    the parser refused what was printed.
 //
 // Thread-safe. `Fetch` blocks until the run has ended. No call leaves a
@@ -172,16 +163,15 @@ class CommandSource final : public TokenSource<Token> {
     // How long after the start of the attempt its token expires, if `parse`
     // states no expiry. Positive.
     absl::Duration lifetime = absl::InfiniteDuration();
-    // If null, the source uses the default parser of token_parser.h.
+    // If null, the default parser of token_parser.h is used.
     TokenParser<Token> parse = nullptr;
-    // Whether errors contain the message of the parser's status. If so, the
-    // parser must put nothing of what the program has printed into that
-    // message.
+    // Whether errors contain the parser's message. If so, that message must
+    // contain nothing of what the program has printed.
     bool show_parser_message = false;
   };
 
-  // Returns a source, without running the command. Fails with INVALID_ARGUMENT
-  // if an option is invalid.
+  // Does not run the command. Fails with INVALID_ARGUMENT if an option is
+  // invalid.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Options options) {
     absl::Status status =

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests CommandSource with the conformance suite for token sources.
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -26,10 +24,9 @@ namespace {
 
 constexpr char kSecret[] = "s3cret";
 
-// A login program. Its token contains the number of its process, so each run
-// has another token. If there is a file `fail`, the program fails and prints
-// its password. If there is a file `stall`, the program writes a line to the
-// FIFO `stalled`, then waits for a line from the FIFO `healed`.
+// A login program whose token is new in each run. A file `fail` makes it fail
+// and print its password. A file `stall` makes it write to the FIFO `stalled`,
+// then wait for the FIFO `healed`.
 constexpr char kScript[] =
     "if [ -e fail ]; then echo $PASSWORD; echo $PASSWORD >&2; exit 1; fi; "
     "if [ -e stall ]; then echo >stalled; read line <healed; fi; "
@@ -38,8 +35,8 @@ constexpr char kScript[] =
 class CommandRig final
     : public refreshable_testing::TokenSourceRig<std::string> {
  public:
-  // Opens both FIFOs for reading and writing, so that a login program that
-  // opens one end does not wait until somebody opens the other end.
+  // Both ends of each FIFO are open, so that a login program does not wait when
+  // it opens one end.
   CommandRig() : stalled_(OpenFifo("stalled")), healed_(OpenFifo("healed")) {}
   ~CommandRig() override {
     close(stalled_);

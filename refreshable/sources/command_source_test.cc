@@ -45,8 +45,7 @@ int OpenFiles() {
   return static_cast<int>(std::distance(begin(files), end(files)));
 }
 
-// A FIFO. The processes of a command open it for writing. A test waits until a
-// process has written, or until all processes have closed the FIFO.
+// A FIFO that the processes of a command open for writing.
 class Fifo {
  public:
   Fifo(const TempFolder& folder, const std::string& name)
@@ -62,8 +61,7 @@ class Fifo {
   const std::string& path() const { return path_; }
 
   void AwaitLine() { Await(POLLIN, "a process of the command to write"); }
-  // Waits until all processes that had opened the FIFO for writing have closed
-  // it. Requires: at least one process has opened it.
+  // Requires: at least one process has opened the FIFO.
   void AwaitClosed() { Await(POLLHUP, "the processes of the command to end"); }
 
  private:
@@ -106,8 +104,8 @@ class CommandSourceTest : public testing::Test {
   static std::string Token(const Result& result) {
     return result.ok() ? result->token : result.status().ToString();
   }
-  // Expects that `result` is a failure with the code `code`, and that its
-  // message ends with `what` and contains no secret.
+  // Expects an error with this code, whose message ends with `what` and
+  // contains no secret.
   static void ExpectFailure(const Result& result, absl::StatusCode code,
                             const std::string& what) {
     EXPECT_EQ(result.status().code(), code) << result.status();
@@ -115,8 +113,7 @@ class CommandSourceTest : public testing::Test {
     EXPECT_THAT(result.status().ToString(), Not(HasSubstr(kPlanted)));
   }
 
-  // Runs a command, cancels the call when the command has written to `ready`,
-  // and returns the result of the call.
+  // Cancels the call when the command has written to `ready`.
   static Result RunAndCancel(const Source::Options& options, Fifo& ready) {
     AskOptions ask;
     Result result = absl::InternalError("none yet");
@@ -220,9 +217,6 @@ TEST_F(CommandSourceTest, TheWorkingDirectory) {
                 "/token, which is no directory");
 }
 
-// The started program must inherit none of these from this program: blocked or
-// ignored signals, stdin, stderr, files that are open without O_CLOEXEC, the
-// process group.
 TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   const int file = open("/dev/null", O_RDONLY);  // NOLINT: no O_CLOEXEC.
   sigset_t blocked;
@@ -232,8 +226,7 @@ TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   pthread_sigmask(SIG_BLOCK, &blocked, &before);
   const auto handler = std::signal(SIGPIPE, SIG_IGN);
 
-  // The pattern below permits signals 32 and 33 to be ignored: glibc uses them
-  // itself, and may ignore them in every program that it starts.
+  // Signals 32 and 33 may be ignored, because glibc uses them itself.
   EXPECT_THAT(
       Token(Run("grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'")),
       MatchesRegex("SigBlk:0000000000000000SigIgn:0000000[01][08]0000000"));
@@ -249,7 +242,7 @@ TEST_F(CommandSourceTest, TheProgramIsIsolated) {
 }
 
 // If this program has closed its stdin and stdout, a new pipe gets the numbers
-// 0 and 1. The command must still get its own stdin and stdout.
+// 0 and 1.
 TEST_F(CommandSourceTest, ThisProgramMayHaveClosedItsStandardFiles) {
   const int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 10);
   const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10);
@@ -322,15 +315,14 @@ TEST_F(CommandSourceTest, AProgramThatFloods) {
   options.command.max_output_bytes = 1000;
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 1000 bytes");
-  // The program prints too much and exits by itself. The source must not wait
-  // for the end of the grace, which is an hour.
+  // The program exits by itself, so the source must not wait for the end of the
+  // grace.
   options = Shell("printf 1234");
   options.command.max_output_bytes = 3;
   options.command.grace = absl::Hours(1);
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 3 bytes");
-  // A flood on stderr must not hold up the program or the source, whether
-  // stderr is quoted or not.
+  // A flood on stderr must not hold up the program or the source.
   options = Shell("head -c 1000000 /dev/zero >&2; echo token");
   EXPECT_EQ(Token(Run(options)), "token");
   options.command.show_stderr = true;
@@ -357,8 +349,7 @@ TEST_F(CommandSourceTest, AProgramThatHangsIsEndedAtItsTimeLimit) {
   *ask.cancelled = true;
   ExpectFailure(Run(options, ask), absl::StatusCode::kCancelled,
                 "was not started");
-  // A program that closes its output but does not end must be ended at its time
-  // limit too.
+  // A program that has closed its output must be ended at its time limit too.
   options = Shell("exec >&-; sleep 100000; echo");
   options.command.timeout = absl::Milliseconds(20);
   EXPECT_TRUE(absl::IsDeadlineExceeded(Run(options).status()));
@@ -368,8 +359,8 @@ TEST_F(CommandSourceTest, ACancelledCallEndsTheWholeGroup) {
   for (const char* trap : {"", "trap '' TERM; "}) {
     Fifo ready(folder_, absl::StrCat("ready", trap));
     Fifo held(folder_, absl::StrCat("held", trap));
-    // All processes of the command have `held` open: the shell and each
-    // `sleep`. AwaitClosed returns only when all of them have ended.
+    // The shell and each `sleep` have `held` open, so AwaitClosed waits for all
+    // of them.
     Source::Options options =
         Shell(absl::StrCat(trap,
                            "exec 3>\"$HELD\"; sleep 100000 & "
@@ -439,8 +430,8 @@ TEST_F(CommandSourceTest, AQuotationContainsNoSecretThatIsKnown) {
   options.command.show_stderr = true;
   ExpectFailure(Run(options), absl::StatusCode::kUnavailable,
                 "it says: key [...] got [...]");
-  // Stderr is longer than the part that the source keeps, so the last secret in
-  // that part is not whole. The first bytes of this secret must not be quoted.
+  // The source keeps only the beginning of stderr, which ends within a secret.
+  // The first bytes of this secret must not be quoted.
   options.command.argv.back() =
       "while :; do echo \"$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY\"; done | "
       "tr -d '\\n' | head -c 5000 >&2; exit 1";
@@ -461,8 +452,7 @@ TEST_F(CommandSourceTest, ALostExitStatusIsNotTakenForSuccess) {
   std::signal(SIGCHLD, handler);
 }
 
-// Eight threads run commands while the test's own thread forks. No call may
-// fail, or wait for a process of another call or of the fork.
+// No call may fail, or wait for a process of another call or of the fork.
 TEST_F(CommandSourceTest, ManyThreadsRunCommands) {
   Source::Options options = Shell("echo $$");
   options.command.grace = absl::Seconds(30);

@@ -16,9 +16,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How many times one call tries to read a file that is missing or that changes
-// during each reading. (A file may seem to be missing while a link in its path
-// is being replaced.) The call does not wait between the tries.
+// How many times one call tries to read a file that is missing or changes
+// meanwhile. A file may seem to be missing while a link in its path is being
+// replaced.
 constexpr int kTries = 5;
 
 struct timespec ModifiedAt(const struct stat& info) {
@@ -29,9 +29,8 @@ struct timespec ModifiedAt(const struct stat& info) {
 #endif
 }
 
-// Returns whether somebody wrote into a file between two calls of Stat, which
-// returned `a` and `b`. Ignores the ctime, which a rename changes. If a rename
-// replaces the open file by another file, the open file is still whole.
+// Returns whether somebody wrote into the file between two calls of Stat.
+// Ignores the ctime: a rename changes it, but leaves the open file whole.
 bool WasWritten(const struct stat& a, const struct stat& b) {
   return a.st_size != b.st_size ||
          ModifiedAt(a).tv_sec != ModifiedAt(b).tv_sec ||

@@ -25,33 +25,29 @@
 namespace refreshable {
 namespace internal {
 
-// Returns OK, or INVALID_ARGUMENT if `path` or `max_bytes` is invalid.
 absl::Status ValidateTokenFile(const std::string& path, size_t max_bytes);
 
-// Returns OK, or INVALID_ARGUMENT if `reread_after` is not positive.
 absl::Status ValidateRereadAfter(absl::Duration reread_after);
 
-// Returns an error whose message names the file's path, followed by `what`.
+// Returns an error whose message names the file, followed by `what`.
 absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
                             absl::string_view what);
-// Returns the error for a system call on the file. `error_number` is the
-// `errno` of that call.
+// Returns the error for a system call on the file that failed with
+// `error_number`.
 absl::Status TokenFileSystemError(int error_number, const std::string& path);
 
-// Reads all of the file into `bytes`. If the file is missing or changes during
-// a reading, tries again at once, up to five times in all. Returns OK if
+// Reads all of the file into `bytes`. If the file is missing or changes
+// meanwhile, tries again at once, up to five times in all. Returns OK if
 // `bytes` is the whole file and not empty; otherwise one of the errors that
 // FileSource lists. `after_reading` is for tests, and may be null. Each reading
-// calls it after the last byte has been read and before the check that the file
-// has not changed.
+// calls it before the check that the file has not changed.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
                            const std::function<void()>& after_reading);
 
 }  // namespace internal
 
-// A source that reads its token from a file at each call. The file may be
-// written by an agent, or be a projected Kubernetes secret or service account
-// token.
+// A source that reads its token from a file at each call, such as a projected
+// Kubernetes secret or service account token.
 //
 //   refreshable::FileSource<refreshable::Secret>::Options options;
 //   options.path = "/var/run/secrets/tokens/api";
@@ -62,18 +58,17 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //       *source, {&executor});
 //
 // How to replace the file: write another file and rename it to `path`, or
-// replace a symbolic link in the path (Kubernetes replaces `..data`). A reading
-// then gets all of the old token or all of the new token.
+// replace a symbolic link in the path, as Kubernetes does. A reading then gets
+// all of the old token or all of the new token.
 //
 // If a writer writes into the file itself, the source may read an incomplete
 // token. It notices only if the file's size or time stamp changes during the
 // reading, if the file is empty, or if the parser refuses the bytes.
 //
-// How often the file is read: in each attempt of a refresh. By default a token
-// expires after two minutes and is stale after about one minute. So the file is
-// read about once a minute while its token is in use. To choose these two
-// times, set `lifetime` and `reread_after`. A rejection
-// (`ReadOptions::rejected`) starts an attempt sooner.
+// How often the file is read: by default, a token is stale after about one
+// minute and expires after two. So the file is read about once a minute while
+// its token is in use. `lifetime` and `reread_after` set these times. After a
+// rejection (`ReadOptions::rejected`), the file is read sooner.
 //
 // Errors, none of which contains anything of the file:
 //
@@ -95,28 +90,27 @@ class FileSource final : public TokenSource<Token> {
   struct Options {
     // Not empty. A relative path is resolved anew for each reading.
     std::string path;
-    // The time from the start of an attempt to the expiry of its token, if
-    // `parse` states no expiry. Positive. If infinite, such a token never
-    // expires: the file is read again only if the token is rejected or
-    // withdrawn.
+    // How long after the start of the attempt its token expires, if `parse`
+    // states no expiry. Positive. If infinite, such a token never expires: the
+    // file is read again only if the token is rejected or withdrawn.
     absl::Duration lifetime = absl::Minutes(2);
-    // The time from the start of an attempt until its token is stale. The file
-    // is then read again if the token is in use. Positive. If `parse` calls
-    // `Expiry::WithRefreshIn` itself, this option has no effect. Otherwise a
-    // finite value is passed to `WithRefreshIn`, whose limits apply. If the
-    // value is infinite, the stale window of the policy decides.
+    // How long after the start of an attempt its token becomes stale. The file
+    // is then read again if the token is in use. Positive. A finite value is
+    // passed to `Expiry::WithRefreshIn`, whose limits apply, unless `parse`
+    // calls that itself. If the value is infinite, the stale window of the
+    // policy decides.
     absl::Duration reread_after = absl::InfiniteDuration();
-    // If null, the source uses the default parser of token_parser.h.
+    // If null, the default parser of token_parser.h is used.
     TokenParser<Token> parse = nullptr;
-    // Whether errors contain the message of the parser's status. If so, the
-    // parser must put nothing of the file into that message.
+    // Whether errors contain the parser's message. If so, that message must
+    // contain nothing of the file.
     bool show_parser_message = false;
     // The most bytes that the file may have: at least 1, at most 16 MiB.
     size_t max_bytes = 64 * 1024;
   };
 
-  // Returns a source, without looking at the file. Fails with INVALID_ARGUMENT
-  // if an option is invalid.
+  // Does not look at the file. Fails with INVALID_ARGUMENT if an option is
+  // invalid.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Options options) {
     absl::Status status =

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests FileSource with the conformance suite for token sources.
 
 #include <atomic>
 #include <cstdio>
@@ -25,8 +23,8 @@ namespace {
 
 constexpr absl::Duration kLifetime = absl::Minutes(5);
 
-// A file with one token and the time at which the token expires. While the rig
-// stalls, the parser waits, as if the file system hung.
+// A file with one token and its expiry. While the rig stalls, the parser waits,
+// as if the file system hung.
 class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
  public:
   FileRig() { Heal(); }
@@ -72,7 +70,7 @@ class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
     return Credential<std::string>(parts[0],
                                    Expiry::At(absl::FromUnixSeconds(seconds)));
   }
-  // Replaces the file with a file that has another token.
+  // Replaces the file with one that has another token.
   void Write() {
     const int n = ++last_;
     const std::string next = folder_.path(absl::StrCat("next", n));
@@ -91,7 +89,7 @@ class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
 };
 
 // A file that gets a new token each time it is read. The parser states no
-// expiry, so each token expires after `kLifetime`.
+// expiry.
 class RotatingFileRig final : public FileRig {
  public:
   std::optional<absl::Duration> Lifetime() override { return kLifetime; }

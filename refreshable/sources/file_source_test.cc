@@ -47,8 +47,8 @@ class FileSourceTest : public testing::Test {
     if (options.path.empty()) options.path = path_;
     return Ask(**Source::Create(options));
   }
-  // Expects that `result` is a failure of the class `kind`, and that its
-  // message contains `what` and no secret.
+  // Expects a failure of this class, whose message contains `what` and no
+  // secret.
   void ExpectFailure(const Result& result, FailureClass kind,
                      const std::string& what) {
     ASSERT_FALSE(result.ok());
@@ -129,12 +129,11 @@ TEST_F(FileSourceTest, EveryUnusableFileHasAClearError) {
   options.path = folder_.path("loop");
   ASSERT_EQ(symlink("loop", options.path.c_str()), 0);
   ExpectFailure(Read(options), permanent, "symbolic links");
-  // A line break in the path must not break the message into two lines.
+  // A line break in the path must be escaped.
   options.path = folder_.path("a\nb");
   ExpectFailure(Read(options), transient, "a\\nb");
 
-  // The error for a file that the test has no permission to read is tested
-  // without a file: a test that runs as root may read every file.
+  // No file is used here, because a test that runs as root may read every file.
   const absl::Status denied = internal::TokenFileSystemError(EACCES, path_);
   EXPECT_EQ(denied.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(denied.message(), HasSubstr("ermission denied"));
@@ -218,10 +217,8 @@ TEST_F(FileSourceTest, ReadsAgainIfTheFileIsWrittenMeanwhile) {
   EXPECT_THAT(status.ToString(), Not(HasSubstr(kPlanted)));
 }
 
-// A token file that is replaced as Kubernetes does it. The path `token` is a
-// link to `..data/token`, and `..data` is a link to a folder. `Publish` writes
-// the new token into a new folder, makes `..data` a link to that folder, and
-// removes the previous folder.
+// A token file that is replaced as Kubernetes does it. `token` is a link to
+// `..data/token`, and `Publish` makes `..data` a link to a new folder.
 class ProjectedVolume {
  public:
   explicit ProjectedVolume(const TempFolder& folder) : folder_(folder) {
@@ -264,8 +261,8 @@ class RotationTest : public testing::Test {};
 using Rotations = testing::Types<ProjectedVolume, RenamedFile>;
 TYPED_TEST_SUITE(RotationTest, Rotations);
 
-// Returns a token of at least 8 KiB that repeats the number `n` throughout, so
-// that a mixture of two tokens can be recognized.
+// Returns a long token that repeats `n`, so that a mixture of two tokens can be
+// recognized.
 std::string BigToken(int n) {
   std::string token;
   while (token.size() < 8192) absl::StrAppend(&token, n, ".");
@@ -310,8 +307,6 @@ TYPED_TEST(RotationTest, EightThreadsNeverReadATornToken) {
   EXPECT_EQ(Ask(*source)->token, BigToken(kTokens));
 }
 
-// With the default options and without jitter, the file is read once a minute
-// as long as its token is used.
 TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   ManualExecutor executor;
   Source::Options options;
@@ -329,9 +324,8 @@ TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// With a lifetime of an hour and a stale window of 45 minutes, the file is read
-// again after 15 minutes. If it cannot be read then, its token may still be
-// used for the rest of the hour.
+// The file cannot be read again after 15 minutes, but its token may be used for
+// an hour.
 TEST_F(FileSourceTest, AMissingFileIsBorneForTheLifetime) {
   ManualExecutor executor;
   RefreshPolicy policy = ExactPolicy();

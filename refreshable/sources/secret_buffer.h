@@ -18,9 +18,9 @@ namespace internal {
 // `Command::max_output_bytes`.
 inline constexpr size_t kMaxTokenBytes = 16 << 20;
 
-// A buffer for up to `limit` bytes. It has room for one more byte, so that it
-// notices an overflow. It never moves the bytes, so it leaves no copies behind.
-// It wipes the bytes when it is cleared or destroyed. Not thread-safe.
+// A buffer for up to `limit` bytes, and one more to notice an overflow. It
+// never moves the bytes, so it leaves no copies behind. It wipes the bytes when
+// it is cleared or destroyed. Not thread-safe.
 class SecretBuffer {
  public:
   explicit SecretBuffer(size_t limit)
@@ -29,8 +29,7 @@ class SecretBuffer {
   SecretBuffer& operator=(const SecretBuffer&) = delete;
   ~SecretBuffer() { Clear(); }
 
-  // The part of the buffer that can still receive bytes. It is empty only after
-  // an overflow.
+  // The free part of the buffer. It is empty only after an overflow.
   char* free_data() { return bytes_.get() + size_; }
   size_t free_size() const { return limit_ + 1 - size_; }
   // Adds the first `n` bytes of the free part. Requires: n <= free_size().

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TempFolder, WriteFile and Ask, which the tests of the sources share.
+// What the tests of the sources share.
 
 #ifndef REFRESHABLE_SOURCES_SOURCES_TEST_UTIL_H_
 #define REFRESHABLE_SOURCES_SOURCES_TEST_UTIL_H_
@@ -26,7 +26,7 @@
 
 namespace refreshable {
 
-// A new folder. The destructor removes it with all that is in it.
+// A new folder, which the destructor removes with its content.
 class TempFolder {
  public:
   TempFolder() {
@@ -65,8 +65,8 @@ struct AskOptions {
   }
 };
 
-// Calls `source` and returns its answer, or INTERNAL if it has not answered
-// when `Fetch` returns.
+// Returns the answer of `source`, or INTERNAL if it does not answer inside
+// `Fetch`.
 template <typename Token>
 absl::StatusOr<Credential<Token>> Ask(TokenSource<Token>& source,
                                       const AskOptions& options = {}) {

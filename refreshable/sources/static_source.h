@@ -29,8 +29,7 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 
 }  // namespace internal
 
-// A source that has one token, which never expires. Its answers are copies of
-// the token.
+// A source that answers with copies of one token, which never expires.
 //
 //   auto source = refreshable::StaticSource<refreshable::Secret>::Create(
 //       refreshable::Secret(api_key));
@@ -38,13 +37,12 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //   auto token = refreshable::Refreshable<refreshable::Secret>::Create(
 //       *source, {&executor});
 //
-// If a server rejects the token, the source has no other token. So after the
-// source has given its token, a call whose `FetchContext::rejected` is not 0
-// fails with UNAUTHENTICATED, which is permanent. A read that rejects the token
-// (`ReadOptions::rejected`) then fails; other reads still get the token. If
-// `Refreshable::Invalidate` withdraws the token, all reads fail until
-// `Refreshable::Install` brings another token, or `Refreshable::Reset` permits
-// the source to give the same token again.
+// The source has no other token. So after it has given its token, a call whose
+// `FetchContext::rejected` is not 0 fails with UNAUTHENTICATED, which is
+// permanent. A read that rejects the token (`ReadOptions::rejected`) then
+// fails; other reads still get the token. If `Refreshable::Invalidate`
+// withdraws the token, all reads fail until `Refreshable::Install` brings
+// another token, or `Refreshable::Reset` permits the same token again.
 //
 // `Token` must be copyable. Thread-safe; does not block. Statuses do not
 // contain the token.
@@ -54,8 +52,8 @@ class StaticSource final : public TokenSource<Token> {
                 "StaticSource: the token must be copyable");
 
  public:
-  // Returns a source of `token`. If Token has a method `empty()` and the token
-  // is empty, fails with INVALID_ARGUMENT.
+  // If Token has a method `empty()` and the token is empty, fails with
+  // INVALID_ARGUMENT.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Token token) {
     if constexpr (internal::HasEmpty<Token>::value) {
@@ -69,8 +67,7 @@ class StaticSource final : public TokenSource<Token> {
 
   void Fetch(const FetchContext& context, FetchDone<Token> done) override {
     // If this source has not given its token yet, the rejected token came from
-    // elsewhere, for example from `Refreshable::Install` or from another member
-    // of a ChainSource.
+    // elsewhere, such as from `Refreshable::Install`.
     if (given_.exchange(true, std::memory_order_relaxed) &&
         context.rejected() != Generation(0)) {
       return done(absl::UnauthenticatedError(

@@ -64,8 +64,7 @@ TEST_F(RevokedKeyTest, ARejectionSaysThatThereIsNoOtherKey) {
   EXPECT_THAT(status, FailsWith(absl::StatusCode::kUnauthenticated));
   EXPECT_TRUE(absl::StrContains(status.message(), "Install()")) << status;
   EXPECT_FALSE(absl::StrContains(status.ToString(), kKey));
-  // The server that rejected the key may be wrong, so other reads still get the
-  // key.
+  // The server may be wrong, so other reads still get the key.
   EXPECT_THAT(token_->Get(), HoldsToken(kKey));
 }
 

@@ -24,20 +24,18 @@ namespace refreshable {
 // the whole output of a command. It may be called on several threads at the
 // same time. The bytes are valid only during the call, and are wiped
 // afterwards; the function must wipe its own copies. The bytes are not empty,
-// but may be incomplete if a writer has not finished the file.
+// but the file may be incomplete.
 //
-// If the function returns an error, the source that called it (a FileSource or
-// CommandSource) fails. The message of the source's error contains the name of
-// the parser's error code. If the source's option `show_parser_message` is
-// true, the message also contains the parser's error message. The option is
-// false by default, because parsers often quote what they could not parse, and
-// that may be a secret.
+// If the function returns an error, the source fails. The source's error names
+// the code of that error. It contains the message too if the source's option
+// `show_parser_message` is true. The option is false by default, because
+// parsers often quote what they could not parse, and that may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
 // std::string or Secret. The default parser makes a token from all bytes except
 // trailing line ends. The token has no expiry. The default parser refuses an
-// empty token. It also refuses a token that contains a control character, such
-// as a line break, because programs put tokens into HTTP headers.
+// empty token, and a token that contains a control character, such as a line
+// break.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
@@ -48,24 +46,23 @@ template <typename Token>
 inline constexpr bool kHasDefaultParser =
     std::is_same_v<Token, std::string> || std::is_same_v<Token, Secret>;
 
-// Returns `bytes` without the line ends at their end. Fails with
-// INVALID_ARGUMENT if nothing is left, or if what is left contains a control
-// character.
+// Returns `bytes` without trailing line ends. Fails with INVALID_ARGUMENT if
+// the rest is empty or contains a control character.
 absl::StatusOr<absl::string_view> TokenText(absl::string_view bytes);
 
-// Returns an error for a parser that failed with `status`. It has the code of
-// `status`, and contains the message of `status` only if `show` is true.
+// Returns the error for a parser that failed with `status`. It has the same
+// code, and contains the message only if `show` is true.
 absl::Status ParserFailure(const absl::Status& status, bool show);
 
 bool IsNever(const Expiry& expiry);
 
-// Returns OK, or INVALID_ARGUMENT if `lifetime` is not positive. The message
-// begins with `source`, the name of the class of the source.
+// Fails with INVALID_ARGUMENT if `lifetime` is not positive. The message begins
+// with `source`, the class of the source.
 absl::Status ValidateLifetime(absl::string_view source,
                               absl::Duration lifetime);
 
-// Returns OK, or INVALID_ARGUMENT if `parse` is null and Token has no default
-// parser. `source` is as for ValidateLifetime.
+// Fails with INVALID_ARGUMENT if `parse` is null and Token has no default
+// parser.
 template <typename Token>
 absl::Status ValidateParser(absl::string_view source,
                             const TokenParser<Token>& parse) {
@@ -75,10 +72,9 @@ absl::Status ValidateParser(absl::string_view source,
       ": parse is null, and there is no default parser for this Token");
 }
 
-// Parses `bytes` with `parse` or, if that is null, with the default parser.
-// If `parse` fails, returns `ParserFailure(..., show_parser_message)`. If the
-// parser says that the token never expires, the token expires after `lifetime`;
-// the parser's `Expiry::refresh_in()` stays.
+// Parses `bytes` with `parse` or, if that is null, with the default parser. A
+// token without an expiry expires after `lifetime`, and keeps its
+// `Expiry::refresh_in()`.
 template <typename Token>
 absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
                                              bool show_parser_message,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests how often memory is allocated by a GetAsync, by a CallWithTokenAsync,
-// and by a read that fails at once while no refresh is in progress.
+// Counts the allocations of asynchronous reads, and of reads that fail at once.
 
 #include <algorithm>
 #include <atomic>
@@ -48,8 +47,8 @@ using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
 using lifecycle_testing::Strings;
 
-// An executor with room for one task. Its `Run` allocates nothing, and refuses
-// a second task while the first has not run. Its timers never fire.
+// An executor with room for one task. Its `Run` allocates nothing, and its
+// timers never fire.
 class OneTaskExecutor final : public Executor {
  public:
   bool Run(Task task) override {
@@ -87,9 +86,8 @@ class AsyncCostTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Calls `step` 100 times, so that the library's tables grow to the size they
-  // need, and then 1000 times. Returns the largest number of allocations in one
-  // of the 1000 calls.
+  // Returns the largest number of allocations in one call of `step`, once the
+  // library's tables have grown.
   template <typename Step>
   static int64_t Allocations(Step step) {
     for (int i = 0; i < 100; ++i) step();

@@ -45,8 +45,8 @@ class CallWithTokenAsyncTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Adds the token of `lease` to `calls_`. Returns the response of a server
-  // that rejects the tokens in `rejected` and no others.
+  // Records the call. Returns the response of a server that rejects only the
+  // tokens in `rejected`.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -55,9 +55,8 @@ class CallWithTokenAsyncTest : public testing::Test {
     return {200, "yes to " + lease.token()};
   }
 
-  // Starts a CallWithTokenAsync. The server does not answer by itself: each
-  // call of the server adds its `done` to `dones_`. The outcome is added to
-  // `outcomes_`.
+  // Starts a CallWithTokenAsync whose server answers only when the test calls
+  // one of `dones_`.
   void Start(Token::ReadOptions options = {}) {
     CallWithTokenAsync<Response>(
         *token_, options,
@@ -174,8 +173,8 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   start(absl::Seconds(4));
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
-  // The next CallWithTokenAsync has a timeout of 2 s, and the server answers it
-  // with 401 after 3 s. A refresh is started, but the call is not replayed.
+  // The server answers after the timeout. A refresh is started, but the call is
+  // not replayed.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
   EXPECT_EQ(Outcome(2), "no to t2");
@@ -247,8 +246,7 @@ TEST_F(CallWithTokenAsyncTest, A4DoneDroppedIsAnError) {
   dones_.clear();
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Outcome(0), kNoAnswer);
-  // In the second CallWithTokenAsync, the server rejects the first call, and
-  // drops the `done` of the replay.
+  // Now the `done` of the replay is dropped.
   StartAndRun();
   dones_[0]({401, "no"});
   executor_.RunUntilIdle();
@@ -383,9 +381,8 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The executor drops the task that would deliver the token of the first read.
-// Even so, the call with that token is made, on the thread that has dropped the
-// task.
+// The executor drops the task that delivers the token, so the call is made on
+// the dropping thread.
 TEST_F(CallWithTokenAsyncTest, E2CallbackSurvivesADroppedTask) {
   source_.Answer("t1", absl::Hours(1));
   Start();
