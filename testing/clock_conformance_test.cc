@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Runs ClockConformanceTest on the library's own clocks and on the simplest
+// clock that a user can write.
 
 #include "refreshable/testing/clock_conformance.h"
 

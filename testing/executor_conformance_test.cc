@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Runs ExecutorConformanceTest on the library's own executors.
 
 #include "refreshable/testing/executor_conformance.h"
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Runs TokenSourceConformanceTest on the library's own sources.
 
 #include "refreshable/testing/token_source_conformance.h"
 

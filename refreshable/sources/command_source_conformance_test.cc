@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests CommandSource with the conformance suite for token sources.
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests FileSource with the conformance suite for token sources.
 
 #include <atomic>
 #include <cstdio>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Checks that each clause of ClockConformanceTest finds a clock that breaks it.
 
 #include <atomic>
 #include <cstdint>

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Checks that each clause of TokenSourceConformanceTest finds a source that
+// breaks it.
 
 #include <algorithm>
 #include <atomic>

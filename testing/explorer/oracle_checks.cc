@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The Oracle's checks of what the Refreshable returns and reports.
 
 #include "absl/strings/str_cat.h"
 #include "refreshable/testing/explorer/oracle.h"

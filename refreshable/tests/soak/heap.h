@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Counts the bytes that this program has allocated and not freed.
 
 #ifndef REFRESHABLE_TESTS_SOAK_HEAP_H_
 #define REFRESHABLE_TESTS_SOAK_HEAP_H_
