@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests of RefreshMachine when its token is invalidated.
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -55,8 +53,7 @@ TEST(RefreshMachineInvalidationTest, A3TheAttemptIsToldWhatWasRejected) {
             RefreshReason::kRejected);
   d.Fail();
   d.At(S(102)).Wake();
-  // Every attempt is told of the invalidated generation until an attempt
-  // succeeds.
+  // Every attempt is told of the generation until one succeeds.
   EXPECT_EQ(d.Start()->rejected, Generation(1));
   d.Succeed(Expiry::In(S(3600)));
   d.At(S(9999));
@@ -80,7 +77,6 @@ TEST(RefreshMachineInvalidationTest, F4OneAttemptIsExemptFromTheInterval) {
 
 // ---- A2: an invalidation in each phase of a flight ----
 
-// Returns a driver with a stale token of 1000 s, whose refresh is queued.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.Hold(S(1000));
@@ -184,8 +180,8 @@ TEST(RefreshMachineInvalidationTest, A5FailuresSinceThenStillCount) {
   MachineDriver d(policy);
   d.FailTimes(1);
   d.At(S(100)).Hold(S(60));
-  // Without a step of the wall clock, the token would become stale at 130 s.
-  // This step makes it stale at 115 s. The token is young until 130 s anyway.
+  // This step of the wall clock makes the token stale at 115 s. The token stays
+  // young until 130 s.
   d.wall_step = S(15);
   for (int at : {115, 120}) {
     d.At(S(at)).Read();
@@ -196,7 +192,6 @@ TEST(RefreshMachineInvalidationTest, A5FailuresSinceThenStillCount) {
   MachineDriver reset = d;
   EXPECT_TRUE(d.At(S(121)).Invalidate());
   EXPECT_EQ(d.machine.failures(), 4);
-  // At 120 s, the server asked for a wait of 200 s.
   EXPECT_EQ(d.next_start(), S(320));
   reset.Reset();  // The wait until 320 s is forgotten.
   EXPECT_TRUE(reset.At(S(121)).Invalidate());
@@ -204,9 +199,8 @@ TEST(RefreshMachineInvalidationTest, A5FailuresSinceThenStillCount) {
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// If an attempt brings the rejected token again, all failures are cleared
-// (A11). One of them may be excused: it does not count towards exhaustion (B2).
-// The excuse must be cleared too, so that a later failure counts.
+// An answer clears all failures (A11), also one that did not count towards
+// exhaustion (B2). A later failure must count.
 TEST(RefreshMachineInvalidationTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
@@ -275,9 +269,8 @@ TEST(RefreshMachineInvalidationTest, A5AnInstalledTokenHadNoAttempt) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Returns a driver that had `failures_before` failures and then fetched a token
-// of 40 s. Now, 16 s later, the token is stale but still young, and its refresh
-// is queued.
+// Returns a driver whose token came after `failures_before` failures. The token
+// is stale but still young, and its refresh is queued.
 MachineDriver YoungAndQueued(int failures_before, RefreshPolicy policy) {
   policy.stale_window = S(25);
   MachineDriver d(policy);
@@ -309,7 +302,6 @@ TEST(RefreshMachineInvalidationTest, A5ARunningAttemptIsReplacedBySchedule) {
 TEST(RefreshMachineInvalidationTest, A5AQueuedAttemptStaysIfItIsDue) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   EXPECT_TRUE(d.Invalidate());
-  // An attempt is permitted from 1004 s on, so the queued attempt stays.
   EXPECT_EQ(d.machine.queued(), d.attempt);
   EXPECT_TRUE(d.Start().has_value());
 
@@ -354,8 +346,8 @@ TEST(RefreshMachineInvalidationTest, A5WhileAFlightWaitsAfterAWallStep) {
     MachineDriver d(policy);
     d.FailTimes(before);
     d.At(S(1000)).Hold(S(3600));
-    // With this step of the wall clock, the token expires. But it is still
-    // young, because its age is measured by BootTime, which does not step.
+    // This step of the wall clock makes the token expire. The token is still
+    // young, because BootTime measures its age.
     d.wall_step = absl::Hours(2);
     d.At(S(1001)).ReadAndStart();
     d.Fail();

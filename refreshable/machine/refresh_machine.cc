@@ -18,8 +18,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Returns, on each clock, the earlier of `edge` and `at`. Because reads look at
-// the wall clock, they notice that `at` has come even if a suspend delays the
+// Returns, on each clock, the earlier of `edge` and `at`. Reads look at the
+// wall clock, so they notice that `at` has come even if a suspend delays the
 // timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
@@ -27,8 +27,6 @@ DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   return edge;
 }
 
-// Returns the error for a token that had expired `ago` before the source
-// returned it.
 absl::Status ExpiredTokenError(absl::Duration ago) {
   constexpr absl::string_view kMessage =
       "the token source returned a token that has expired";
@@ -50,8 +48,7 @@ RefreshMachine::RefreshMachine(std::shared_ptr<const RefreshPolicy> policy,
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
     : RefreshMachine(std::make_shared<const RefreshPolicy>(policy), seed) {}
 
-// Calls Begin at the start of an input, and FreeUnused when the input returns.
-// Every input but OnFork has an object of this class.
+// Calls Begin at the start of an input, and FreeUnused at its end.
 class RefreshMachine::Input {
  public:
   Input(RefreshMachine& machine, const Instant& now)
@@ -104,9 +101,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     // If Advance has just ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause());
-      // `fails_until` lets later reads fail without a call of OnRead. It stays
-      // unset if the token may become usable again after a step of the wall
-      // clock.
+      // `fails_until` stays unset if a step of the wall clock may make the
+      // token usable again.
       if (phase_ == Phase::kIdle && failures() > 0 && (!held_ || let_go_)) {
         out.fails_until = out.failure.next_attempt_at;
       }
@@ -122,9 +118,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   return ReadAnswer::kWait;
 }
 
-// Handles a rejecting read, which says that a server rejected the token. The
-// read waits if an attempt is queued or running, or may start now. Otherwise
-// the read fails at once.
+// The read waits if an attempt is queued or running, or may start now.
+// Otherwise the read fails at once.
 RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
@@ -159,8 +154,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
   }
   if (phase_ == Phase::kQueued) flight_->told_rejected = generation();
   flight_->rejecting_read_waits = true;
-  // A flight uses its budget only in the foreground. PromoteIfUnservable may
-  // make this flight a foreground flight.
+  // The budget matters if PromoteIfUnservable makes this a foreground flight.
   flight_->budget =
       std::max(flight_->budget,
                request.max_retries.value_or(policy().retry.max_retries));
@@ -212,10 +206,9 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   return start;
 }
 
-// Called when the call of attempt `id` has returned. Copies the record of that
-// call to `call`. If the call was abandoned, removes it from the abandoned
-// calls. Sets `current` to whether `id` is the running attempt. Returns false
-// if the call is not known.
+// Called when the call of attempt `id` has returned. Copies the record of the
+// call to `call`, and removes it from the abandoned calls. Sets `current` to
+// whether `id` is the running attempt. Returns false if the call is not known.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
@@ -325,8 +318,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   row_.Note(generation);
   PromoteIfUnservable(now);
   ++epoch_;
-  // Whether the running attempt goes on, because it was told that this
-  // generation was rejected (A2).
+  // An attempt that was told of the rejection goes on (A2).
   const bool kept =
       phase_ == Phase::kRunning && flight_->running.told_rejected == generation;
   if (kept) flight_->running.epoch = epoch_;
@@ -468,14 +460,13 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // ---- Transitions ----
 
-// Ends the row of attempts that rejections started (rejection_row.h) if the
-// token has become stale without a rejection or an invalidation (A13).
+// Ends the row (rejection_row.h) if the token has become stale without a
+// rejection (A13).
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
 }
 
-// Frees `flight_` and `trouble_` if they are not needed any more.
 void RefreshMachine::FreeUnused(const Instant& now) {
   if (phase_ == Phase::kIdle) flight_ = nullptr;
   if (trouble_ == nullptr || abandoned() > 0) return;
@@ -502,9 +493,8 @@ void RefreshMachine::ForgetAbandoned() {
   trouble_->abandoned.beyond = 0;
 }
 
-// Makes the flight a foreground flight if a rejecting read has waited for it
-// and the token can no longer be served to anybody (A10). A foreground flight
-// may retry, and its failures count.
+// A rejecting read may have waited for the flight. If the token can no longer
+// be served to anybody, the flight becomes a foreground flight (A10).
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejecting_read_waits || servable(now))
     return;
@@ -512,19 +502,17 @@ void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   flight_->by_rejection = false;
 }
 
-// Notes that a server rejected `generation`. If the token last published counts
-// as rejected now and did not before, tells the observer.
+// Notes that a server rejected `generation`. Tells the observer if this is the
+// first rejection of the token last published.
 void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
   if (!row_.Note(generation)) return;
   out.events.push_back(MakeEvent(EventKind::kTokenRejected));
 }
 
-// Does what is due now: lets go of a token that can never be served again, ends
-// an attempt that is overdue, and submits an attempt if the wait of a flight is
-// over or `refresh_ahead` asks for a refresh.
+// Does what is due now.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
-  // Only BootTime counts here: a token that has expired by the wall clock alone
-  // may become usable again, because the wall clock may step back.
+  // Only BootTime counts here: the wall clock may step back and make the token
+  // usable again.
   if (held_ && !let_go_ && now.boot >= life_.end(policy()).boot) {
     let_go_ = true;
     out.let_go = true;
@@ -589,8 +577,8 @@ void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
   out.failure = MakeFailure(now, last_cause());
 }
 
-// Ends the flight. `cause` says whether the executor has lost the queued
-// attempt or has not run it in time.
+// Ends the flight: the executor has lost the queued attempt, or has not run it
+// in time.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
   trouble().lost_until = now.boot + policy().retry.initial_backoff;
@@ -644,9 +632,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // A8: rejecting reads may wait although the token can still be served. If the
-  // attempt was told of the rejection, these reads fail. Otherwise they read
-  // again.
+  // Rejecting reads fail if the attempt was told of the rejection. Otherwise
+  // they read again (A8).
   if (flight_->rejecting_read_waits && servable(now)) {
     out.rejecting_waiters = flight_->told_rejected != Generation()
                                 ? Decisions::Waiters::kFail
@@ -654,9 +641,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   }
 }
 
-// Handles the failure of an attempt that a rejection started, and ends the
-// flight. The failure is not counted, because the token is still served. But a
-// wait that the server asks for delays every attempt (A10).
+// The failure is not counted, because the token is still served. But a wait
+// that the server asks for delays every attempt (A10).
 void RefreshMachine::FailAttemptByRejection(const Instant& now,
                                             const Failure& failure,
                                             Decisions& out) {
@@ -683,9 +669,9 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
                                       : MakeFailure(now, cause);
 }
 
-// Publishes a token that expires `left.lifetime` after `now`, and ends the
-// flight. `from_source` says whether an attempt brought the token, and
-// `same_token` whether the token is known to equal the token held so far.
+// Publishes a token, and ends the flight. `from_source` is false if the token
+// was installed. `same_token` says whether the token is known to equal the
+// token held so far.
 void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
                              bool from_source, bool same_token,
                              Decisions& out) {
@@ -706,9 +692,8 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
 }
 
 // Called when an attempt that was told of a rejection has returned the rejected
-// token again. Ends the flight: waiting rejecting reads fail, and the other
-// waiters are served the token. The token gets the new expiry if the new expiry
-// is later, or if the token was no longer usable.
+// token again (A11). The token gets the new expiry if that is later, or if the
+// token was no longer usable.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -726,9 +711,7 @@ void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                "the token source returned the token that was rejected"));
 }
 
-// Called when the source has returned a token, or a token was installed. Clears
-// the failures. Sends the observer an event of `kind` and, if `told_exhausted_`
-// is set, kHealed.
+// Called when a token has come. Clears the failures and tells the observer.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   schedule_.OnAnswer();
   if (trouble_ != nullptr) trouble_->rejection_cause = absl::OkStatus();
@@ -739,8 +722,7 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// Draws the wait between attempt number `attempts` of the row (rejection_row.h)
-// and the next attempt that a rejection may start.
+// Draws the wait after attempt number `attempts` of the row (rejection_row.h).
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(
       policy(), attempts,
@@ -748,8 +730,8 @@ absl::Duration RefreshMachine::RowBackoff(int attempts) {
       jitter_);
 }
 
-// If the freshness has changed since the last call, tells the observer. If
-// refreshing has become exhausted, tells the observer once.
+// Tells the observer if the freshness has changed, and once if refreshing has
+// become exhausted.
 void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   const Freshness present = freshness(now);
   if (present != told_freshness_) {
@@ -764,10 +746,9 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
-// Returns `at`, the moment from which the next attempt may start, as wall time.
-// Returns the present if `at` has passed. Until `at` passes or changes, the
-// result stays the same, even if the wall clock is set. `reported` holds the
-// last `at` and the last result.
+// Returns `at` as wall time, or the present if `at` has passed. The result
+// stays the same until `at` passes or changes, even if the wall clock is set.
+// `reported` holds the last `at` and the last result.
 absl::Time RefreshMachine::ReportAsWall(const Instant& now, BootTime at,
                                         DualDeadline& reported) {
   if (at != reported.boot || at <= now.boot) {

@@ -36,7 +36,7 @@ enum class AttemptId : uint64_t { kNone = 0 };
 struct Failure {
   absl::Status status;
   FailureClass kind = FailureClass::kPermanent;
-  // The wait that the server asked for; nullopt if it asked for none.
+  // Nullopt if the server asked for no wait.
   std::optional<absl::Duration> retry_after;
 };
 
@@ -44,20 +44,18 @@ struct Failure {
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;  // The number of failures in a row.
-  // When the next attempt may start. If `rejected` is true, this is when a
-  // rejection may start it. If `fatal` is true, this is the infinite future.
+  // When the next attempt may start. If `rejected` is set, this is when a
+  // rejection may start it. If `fatal` is set, this is the infinite future.
   BootTime next_attempt_at;
-  // `next_attempt_at` as wall time. All reads report the same wall time until
-  // `next_attempt_at` passes or changes, even if the wall clock is set.
+  // `next_attempt_at` as wall time. A step of the wall clock does not change
+  // it.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
-  // Whether the read rejected the token that is held. Other reads may still be
-  // served that token.
+  // Whether the read rejected the token that is held.
   bool rejected = false;
 };
 
-// What the owner of a RefreshMachine has to do after an input. Fields that are
-// not set require nothing.
+// What the owner of a RefreshMachine has to do after an input.
 struct Decisions {
   // Hand this attempt to the executor.
   AttemptId submit = AttemptId::kNone;
@@ -68,14 +66,13 @@ struct Decisions {
   bool publish = false;
   // Publish the present token once more, marked as degraded (B10).
   bool republish_degraded = false;
-  // Publish the present token once more, not marked as degraded. Its new expiry
-  // is `RefreshMachine::expires_at()`.
+  // Publish the present token once more, not degraded. Its new expiry is
+  // `RefreshMachine::expires_at()`.
   bool republish_extended = false;
-  // Publish that there is no token, but keep the present token: the caller
-  // compares later tokens with it (`same_as` of OnAttemptSuccess).
+  // Publish that there is no token, but keep the present token to compare later
+  // tokens with it (`same_as` of OnAttemptSuccess).
   bool withdraw = false;
-  // Publish that there is no token, and release the present token, because it
-  // can never be served again.
+  // Publish that there is no token, and release the present token.
   bool let_go = false;
 
   enum class Waiters { kKeep, kServe, kFail };
@@ -83,13 +80,13 @@ struct Decisions {
   // keep waiting (kKeep), read again (kServe), or get `failure` (kFail).
   Waiters waiters = Waiters::kKeep;
   // If `waiters` is kKeep, the waiters whose deadline is before this moment get
-  // `failure` and do not keep waiting.
+  // `failure`.
   BootTime fail_deadlines_before = BootTime::InfinitePast();
-  // If `waiters` is kKeep, the waiters that permit fewer retries than this
-  // number get `failure` and do not keep waiting.
+  // If `waiters` is kKeep, the waiters that permit fewer retries than this get
+  // `failure`.
   int fail_retries_below = 0;
-  // If set, this replaces `waiters` for the waiters whose request rejects the
-  // present token (`RefreshMachine::rejects`).
+  // If set, this replaces `waiters` for the waiters that reject the present
+  // token.
   std::optional<Waiters> rejecting_waiters;
   ReadFailure failure;
   // Before this moment the caller may fail every read with `failure` without
@@ -99,7 +96,6 @@ struct Decisions {
   absl::InlinedVector<Event, 4> events;
 };
 
-// A read for which OnRead is called.
 struct ReadRequest {
   BootTime deadline = BootTime::InfiniteFuture();
   // If set, replaces `RetryPolicy::max_retries`.
@@ -113,25 +109,24 @@ struct ReadRequest {
 struct AttemptStart {
   RefreshReason reason = RefreshReason::kFirst;
   int number = 1;  // 1 + the number of failed attempts of its refresh.
-  // The invalidated or rejected generation that the source is told of; 0 if
-  // none.
+  // The invalidated or rejected generation; 0 if none.
   Generation rejected;
 };
 
 // The state of one credential: which token is held and until when, the one
 // refresh in flight, the failures, and when the next attempt may start. An
 // *input* is a method that takes the present moment and fills in `Decisions`,
-// which include *events* for the observer. Exception: OnFork takes no moment
-// and fills in nothing. After an input, `check_at` and `wake_at` tell when the
-// machine must be called again. The machine has no token, thread, lock,
-// callback or clock: time is a value passed in. Thread-compatible.
+// which include *events* for the observer. After an input, `check_at` and
+// `wake_at` tell when the machine must be called again. The machine has no
+// token, thread, lock, callback or clock: time is a value passed in.
+// Thread-compatible.
 //
 // A read is *rejecting* if it rejects the published token and that token may
 // still be served to other reads. Every other read is *ordinary*. A *flight* is
 // one refresh, which may take several attempts. A flight is in the *background*
-// until an ordinary read waits for it, and in the *foreground* from then on.
-// An attempt is *submitted* to the executor, and *started* when the executor
-// runs it; then it succeeds, fails or is abandoned. The phases of a flight:
+// until an ordinary read waits for it, and in the *foreground* from then on. An
+// attempt is *submitted* to the executor, and *started* when the executor runs
+// it; then it succeeds, fails or is abandoned. The phases of a flight:
 //
 //   kIdle    -> kQueued   an attempt is wanted and permitted
 //   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
@@ -143,28 +138,25 @@ struct AttemptStart {
 //   kRunning -> kIdle     the attempt succeeded, or failed for good
 //
 // If too many earlier calls of the source have not returned, a queued attempt
-// fails without a call. The flight then changes to kWaiting or kIdle, as after
-// a failure in kRunning.
+// fails without a call. The flight then changes to kWaiting or kIdle.
 //
 // If the token is invalidated during a flight, the first of these rules that
 // applies decides:
 //
 // 1. If a running attempt was told that a server rejected this token, the
-//    attempt goes on. (Rules 2 and 3 abandon a running attempt.)
+//    attempt goes on. Rules 2 and 3 abandon a running attempt.
 // 2. This rule applies if no attempt is permitted now and one of these holds:
 //    the token was young (A5), the flight was in kWaiting, refreshing is fatal.
 //    The flight changes to kIdle if refreshing is exhausted, else to kWaiting.
-// 3. The flight changes to kQueued. If an attempt is queued already, that
-//    attempt stays; if not, a new attempt is submitted.
+// 3. The flight changes to kQueued. An attempt that is queued already stays.
 //
 // The flight also ends when a token is installed, when the token of an
 // abandoned attempt is accepted, when the executor loses the timer in kWaiting,
 // and in the child of a fork().
 class RefreshMachine {
  public:
-  // Makes a machine without a token. The seed determines the jitter and nothing
-  // else. Requires: `Validate(policy).ok()`. The first constructor shares the
-  // policy, which must not be null.
+  // Makes a machine without a token. The seed determines the jitter. Requires:
+  // the policy is not null, and `Validate(policy).ok()`.
   RefreshMachine(std::shared_ptr<const RefreshPolicy> policy, uint64_t seed);
   RefreshMachine(const RefreshPolicy& policy, uint64_t seed);
 
@@ -176,21 +168,19 @@ class RefreshMachine {
     kFail,   // Fail with `Decisions::failure`.
   };
   // Called for a read if `check_at` has been reached or the read rejects the
-  // published token. Returns what becomes of the read.
+  // published token.
   ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
                     Decisions& out);
 
-  // Called when a submitted attempt is about to run. Returns what the attempt
-  // is told. Returns nullopt if the source must not be called. One reason is
-  // that the attempt is no longer queued. The other is that too many earlier
-  // calls have not returned (F6): then the attempt fails now.
+  // Called when a submitted attempt is about to run. Returns nullopt if the
+  // source must not be called: the attempt is no longer queued, or it fails
+  // because too many earlier calls have not returned (F6).
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
   // Called when a call of the source has returned a token. If the caller knows
-  // that the returned token equals the previous token (held or withdrawn),
-  // `same_as` must be the previous token's generation; otherwise nullopt. The
-  // caller must publish the returned token if and only if `out.publish` is set.
+  // that this token equals the previous token (held or withdrawn), `same_as`
+  // must be the previous token's generation; otherwise nullopt.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -219,16 +209,13 @@ class RefreshMachine {
   // true. Returns false, and decides nothing, if the token has expired already.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
 
-  // Forgets the failures and the waits after failures; the rejected generations
-  // and the waits between attempts that rejections start; the invalidated
-  // generation; and the abandoned calls that have not returned.
+  // Forgets the failures, the rejections, the waits after both, the invalidated
+  // generation, and the abandoned calls that have not returned.
   void OnReset(const Instant& now, Decisions& out);
 
-  // Called in the child of a fork(). Ends the flight, because its attempts
-  // belong to the parent. No failure is counted. If `seed` is set, draws jitter
-  // anew from `seed`, also for the token that is held and for waits in effect.
-  // Exception: a wait that a server asked for does not change. If `seed` is
-  // nullopt, the child goes on with the parent's jitter.
+  // Called in the child of a fork(). Ends the flight without a failure, because
+  // its attempts belong to the parent. If `seed` is set, draws all jitter anew,
+  // except that of a wait that a server asked for.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between inputs ----
@@ -236,36 +223,33 @@ class RefreshMachine {
   const RefreshPolicy& policy() const { return *policy_; }
 
   // The moment from which each read must call OnRead. Before that moment, a
-  // read may return the published token without calling the machine, if the
-  // read does not reject that token. Each read must compare this moment with
-  // the wall clock. A read need not look at BootTime, because the timer for
-  // wake_at() does that.
+  // read that does not reject the published token may return that token without
+  // calling OnRead. Reads need to look at the wall clock only, because the
+  // timer for wake_at() follows BootTime.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
   BootTime wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
-  // Whether the token may be returned to ordinary reads. This is so if the
-  // token is usable or *degraded*: no longer usable, but still served because
-  // refreshes fail (B10).
+  // Whether ordinary reads may get the token. A *degraded* token is no longer
+  // usable, but still served because refreshes fail (B10).
   bool servable(const Instant& now) const {
     return Usable(now) || Degraded(now);
   }
-  // Whether the token may be returned as it was last published. (A token that
-  // has become degraded must first be published again.)
+  // Whether the token may be returned as last published. A token that has
+  // become degraded must first be published again.
   bool published_servable(const Instant& now) const {
     return Usable(now) || (degraded_published_ && Degraded(now));
   }
-  // The moment until which `published_servable` stays true if there is no
-  // input. If `published_servable` is false, this is the present moment.
+  // The moment until which `published_servable` stays true without an input;
+  // the present moment if it is false.
   DualDeadline published_until(const Instant& now) const;
-  // Whether `request` rejects the token last published, so that the read must
-  // not return that token.
+  // Whether `request` rejects the token last published.
   bool rejects(const ReadRequest& request) const {
     return row_.Covers(request.rejected);
   }
-  // Whether the token may be returned to a read with this request.
+  // Whether a read with this request may get the token.
   bool serves(const Instant& now, const ReadRequest& request) const {
     return servable(now) && !rejects(request);
   }
@@ -273,12 +257,11 @@ class RefreshMachine {
   Generation generation() const { return row_.last(); }
   // The generation since which all published tokens have had the same bytes.
   Generation same_since() const { return row_.same_since(); }
-  // Whether the token last published was rejected by a server, or invalidated.
-  // Becomes false again when the row ends. (A row is a sequence of attempts
-  // that rejections started, see rejection_row.h.)
+  // Whether the token last published was rejected or invalidated. Becomes false
+  // again when the row ends (rejection_row.h).
   bool current_rejected() const { return row_.current_rejected(); }
-  // The generation that was invalidated. 0 if none was invalidated since the
-  // last publication or OnReset.
+  // The generation invalidated since the last publication or OnReset; 0 if
+  // none.
   Generation invalidated() const { return invalidated_; }
   // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return life_.expiry().wall; }
@@ -291,15 +274,13 @@ class RefreshMachine {
   bool waiting() const { return phase_ == Phase::kWaiting; }
   // The number of failures in a row.
   int failures() const { return schedule_.failures(); }
-  // The cause of the latest failure that `failures()` counts; OK if there is
-  // none.
+  // The cause of the latest counted failure; OK if there is none.
   absl::Status last_cause() const { return schedule_.last_cause(); }
   // Whether there were too many failures in a row and no usable token is left
   // (B7).
   bool exhausted(const Instant& now) const;
-  // Whether refreshing has given up (`OnExhausted::kFatal`). False again after
-  // OnReset, after OnInstall, when an abandoned attempt brings a token after
-  // all, or when a step of the wall clock makes the token usable again.
+  // Whether refreshing has given up (`OnExhausted::kFatal`). B7 says when this
+  // becomes false again.
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
@@ -318,13 +299,12 @@ class RefreshMachine {
   };
   struct Call {
     AttemptId id;
-    // If `epoch_` has a different value when the call's answer comes, the
-    // answer is discarded.
+    // If `epoch_` has changed when the answer comes, the answer is discarded.
     uint64_t epoch;
     BootTime started_at;
     // The rejected generation that the attempt was told of; 0 if none.
     Generation told_rejected;
-    // Whether a rejection started the attempt, so that `row_` counts it.
+    // Whether a rejection started the attempt.
     bool by_rejection = false;
   };
 
@@ -339,7 +319,7 @@ class RefreshMachine {
     // Whether a rejecting read has ever waited for the flight.
     bool rejecting_read_waits = false;
     int budget = 0;    // How many retries a foreground flight may make.
-    int attempts = 0;  // The number of failed attempts of the flight.
+    int attempts = 0;  // The number of failed attempts.
     // In kWaiting: when the next attempt is to be submitted.
     BootTime due = BootTime::InfiniteFuture();
     AttemptId attempt = AttemptId::kNone;
@@ -351,7 +331,7 @@ class RefreshMachine {
     // When the attempt before `running` started.
     BootTime previous_start = BootTime::InfinitePast();
     // The rejected generation that attempts of the flight are told of; 0 if
-    // none. Set when a read rejects the token while an attempt is queued.
+    // none.
     Generation told_rejected;
   };
 
@@ -359,7 +339,7 @@ class RefreshMachine {
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
     // How many calls were made although `max_abandoned_calls` calls had not
-    // returned (F6). Set to 0 when any call returns.
+    // returned (F6).
     int beyond = 0;
     // When the source was last called. Valid only while `calls` is not empty.
     BootTime last_call;
@@ -376,12 +356,10 @@ class RefreshMachine {
   struct Trouble {
     Abandoned abandoned;
     Reported reported;
-    // The status of the last failed attempt that a rejection started. OnAnswer
-    // and OnReset set it to OK.
+    // The status of the last failed attempt that a rejection started.
     absl::Status rejection_cause;
-    // Set when the executor loses an attempt. No timer starts a flight before
-    // this time, so an executor that refuses every attempt is not asked again
-    // without pause. A read may start a flight earlier.
+    // No timer starts a flight before this time: an executor that refuses
+    // attempts must not be asked without pause.
     BootTime lost_until = BootTime::InfinitePast();
   };
 
@@ -392,7 +370,7 @@ class RefreshMachine {
 
   void Begin(const Instant& now);
   void FreeUnused(const Instant& now);
-  // Returns `*trouble_`. Creates it first if `trouble_` is null.
+  // Creates `*trouble_` if there is none.
   Trouble& trouble();
   void ForgetAbandoned();
   size_t abandoned() const {
@@ -436,15 +414,13 @@ class RefreshMachine {
                                        const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
-  // The data that an idle machine does not need is behind pointers (`flight_`,
-  // `trouble_`), because a program may have very many machines, most of them
-  // idle.
+  // Data that an idle machine does not need is behind pointers, because a
+  // program may have very many machines.
 
   const std::shared_ptr<const RefreshPolicy> policy_;  // Not null.
   Jitter jitter_;
 
-  // The token. `epoch_` rises with every publication and invalidation (see
-  // `Call::epoch`).
+  // `epoch_` rises with every publication and invalidation.
   uint64_t epoch_ = 0;
   TokenLifetime life_;
   Generation invalidated_;
@@ -460,13 +436,11 @@ class RefreshMachine {
   uint64_t last_attempt_ = 0;
   // Not null during a flight. Null after the input that ends the flight.
   CopiedPtr<Flight> flight_;
-  // Null until there is something to record. FreeUnused frees it later.
-  // Exception: after the executor has lost an attempt, it is never freed.
+  // Null until there is something to record. FreeUnused frees it.
   CopiedPtr<Trouble> trouble_;
 
   RejectionRow row_;
 
-  // The failures in a row, and the waits after them.
   RetrySchedule schedule_;
 };
 

@@ -73,8 +73,7 @@ TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
     EXPECT_TRUE(d.machine.last_cause().ok());
     EXPECT_EQ(d.check_at(), S(4800));
     EXPECT_EQ(d.wake_at(), S(4800));
-    // The late answer has begun no cooldown: the installed token is refreshed
-    // as soon as it is stale.
+    // The late answer has begun no cooldown.
     EXPECT_EQ(d.At(S(4800)).Read(), Answer::kServe);
     EXPECT_TRUE(d.submitted());
   }
@@ -125,9 +124,8 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
 TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
-  // The only read is at 2399 s, when the token is still fresh. An attempt
-  // starts every 60 s: first because of the cooldown, later because of the
-  // backoff, and after the expiry because of the probe interval.
+  // An attempt starts every 60 s: by the cooldown, then by the backoff, and
+  // after the expiry by the probe interval.
   d.t = S(2399);
   const std::vector<double> starts = d.Outage(S(3800), S(5000));
   std::vector<double> expected;
@@ -171,11 +169,9 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test of `wake_at` after the executor has lost an attempt. In the
-// past, while the token was stale, the machine asked for no timer, so only a
-// read started the next attempt. When no token was usable, the machine asked
-// for a timer that was already due. So while the executor refused attempts, the
-// machine submitted them without pause.
+// Regression test: after a lost attempt, the machine asked for no timer while
+// the token was stale. If no token was usable, the machine submitted attempts
+// without pause.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -187,20 +183,20 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   d.At(S(2402)).Wake();
   EXPECT_TRUE(d.submitted());
   d.Lost();
-  // The timer waits until 2404 s, but a read submits an attempt at once.
+  // A read does not wait for the timer.
   EXPECT_EQ(d.Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
 
   d.At(S(3560)).Lost();
   d.Wake();  // The token has expired.
   EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.wake_at(), S(3562));  // 2 s after the attempt was lost.
+  EXPECT_EQ(d.wake_at(), S(3562));
   d.At(S(3562)).Wake();
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: if a token was stale on arrival, the machine asked for no
-// timer. Without a read, the token was not refreshed before it expired.
+// Regression test: for a token that was stale on arrival, the machine asked for
+// no timer.
 TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
   policy.stale_window = kForever;

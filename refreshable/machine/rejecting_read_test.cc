@@ -38,7 +38,7 @@ TEST(RefreshMachineRejectingReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   EXPECT_EQ(start->reason, RefreshReason::kExpired);
   EXPECT_EQ(start->rejected, Generation());
   d.Fail();
-  // The read keeps waiting: the refresh is retried, as for any ordinary read.
+  // The refresh is retried, as for any ordinary read.
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_EQ(d.machine.failures(), 1);
 }
@@ -50,12 +50,11 @@ TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
   d.At(S(3600)).ReadAndStart();
   d.Fail();
   EXPECT_EQ(d.Read(), Answer::kServe);
-  // The backoff (B1) ends at 3602 s.
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(3602));
   EXPECT_EQ(d.At(S(3602)).ReadRejecting(), Answer::kWait);
   EXPECT_EQ(d.Start()->rejected, Generation(1));
-  // The same bytes come with a later expiry, so the token becomes fresh again.
+  // The same bytes with a later expiry make the token fresh again.
   d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_FALSE(d.out.publish);
   EXPECT_TRUE(d.out.republish_extended);
@@ -64,8 +63,6 @@ TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
 
 // ---- A8: joining an attempt ----
 
-// Returns a driver with a stale token whose refresh is queued. No read has
-// rejected the token.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.Hold(S(1000));
@@ -86,12 +83,10 @@ TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
   EXPECT_EQ(d.out.rejecting_waiters, Waiters::kFail);
   EXPECT_EQ(d.out.failure.cause.message(), "no");
-  EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
+  EXPECT_EQ(d.check_at(), S(660));
 }
 
-// An attempt that was not told of any rejection times out. In `d` the timer
-// notices the timeout; in `late` a rejecting read does. In both cases, no
-// rejecting read gets the timeout as its error.
+// In `d` the timer notices the timeout; in `late` a rejecting read does.
 TEST(RefreshMachineRejectingReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
   MachineDriver d = StaleAndQueued();
   d.Start();
@@ -114,8 +109,7 @@ TEST(RefreshMachineRejectingReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
   d.wall_step = S(4000);
   d.At(S(10)).ReadAndStart();
   d.Fail();
-  // The wall clock steps back, which makes the token usable again. The flight
-  // is between attempts.
+  // The wall clock steps back, which makes the token usable again.
   d.wall_step = S(0);
   EXPECT_EQ(d.At(S(11)).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(12));
@@ -177,13 +171,12 @@ TEST(RefreshMachineRejectingReadTest, A10AFailureIsTheRejectingReadsAlone) {
   EXPECT_TRUE(d.machine.last_cause().ok());
   EXPECT_EQ(d.next_start(), S(11));  // There is no backoff.
   EXPECT_EQ(d.check_at(), stale);
-  // The next rejecting read comes before 12 s, so it starts nothing and is told
-  // of the failure too.
+  // The next rejecting read comes too early, and is told of the failure too.
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_THAT(std::string(d.out.failure.cause.message()),
               testing::HasSubstr("502"));
-  // There is no cooldown either: a read of the stale token starts a refresh.
+  // There is no cooldown either.
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
 }
@@ -200,15 +193,13 @@ TEST(RefreshMachineRejectingReadTest, A10SoDoesATimeoutAndALostAttempt) {
   lost.Lost();
   EXPECT_EQ(lost.out.failure.cause.code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(lost.out.failure.rejected);
-  // The lost attempt does not count as started, so the next attempt may start
-  // at once (A13).
+  // A lost attempt does not count as started (A13).
   EXPECT_EQ(lost.ReadRejecting(), Answer::kWait);
   EXPECT_TRUE(lost.submitted());
 }
 
-// The attempt has timed out, and a second read comes before the timer fires.
-// The second read ends the flight. The read that waited must be told of the
-// timeout.
+// A second read ends the flight before the timer fires. The read that waited
+// must be told of the timeout.
 TEST(RefreshMachineRejectingReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);
@@ -235,8 +226,8 @@ TEST(RefreshMachineRejectingReadTest, A10ItsRetryAfterBindsEverybody) {
   MachineDriver gone = d;
   EXPECT_EQ(d.At(S(2690)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  // After an invalidation, a read does not wait until the 300 s are over: it
-  // fails at once, with the cause of the failed attempt.
+  // After an invalidation, a read fails at once, with the cause of the failed
+  // attempt.
   gone.Invalidate();
   EXPECT_EQ(gone.Read(), Answer::kFail);
   EXPECT_EQ(gone.out.failure.cause.message(), "busy");
@@ -277,9 +268,8 @@ TEST(RefreshMachineRejectingReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
 }
 
-// The machine lets go of the rejected token at the end of the token's life. If
-// the source returns the same token after that, no published token is left to
-// extend, so the token gets a new generation.
+// Once the machine has let go of a token, there is no published token to
+// extend. So the same token gets a new generation.
 TEST(RefreshMachineRejectingReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();
@@ -349,8 +339,7 @@ TEST(RefreshMachineRejectingReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
   d.Succeed(Expiry::In(S(3600)));
   EXPECT_TRUE(d.out.publish);
   EXPECT_EQ(d.starts.size(), 2u);
-  // The token has been withdrawn, so an answer with its bytes is a failure
-  // (F5).
+  // An answer with the bytes of the withdrawn token is a failure (F5).
   same.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_FALSE(same.out.publish);
   EXPECT_EQ(same.machine.failures(), 1);

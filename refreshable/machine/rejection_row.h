@@ -20,28 +20,25 @@ namespace internal {
 // Records the latest generation that was rejected or invalidated, and the
 // present *row*: the sequence of attempts that rejections started. Each attempt
 // of a row makes the wait before the next attempt longer, up to a limit. So a
-// server that rejects every token cannot make its client fetch a token per
-// call.
+// server that rejects every token does not cause a fetch per call.
 class RejectionRow {
  public:
-  // Called when a token is published as `generation`. `same_token` says whether
-  // the token is known to equal the previous token. If so, rejections of the
-  // previous token apply to `generation` too.
+  // `same_token` says whether the token is known to equal the previous token.
+  // If so, rejections of the previous token apply to `generation` too.
   void OnPublish(Generation generation, bool same_token) {
     if (!same_token) first_ = generation;
     last_ = generation;
   }
 
   // Whether generation `rejected` is known to have the same token as the
-  // generation last published. False for 0 and for generations not published
-  // yet.
+  // generation last published. False for 0 and for later generations.
   bool Covers(Generation rejected) const {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
 
   // If `Covers(rejected)`, records that generation `rejected` was rejected or
-  // invalidated. Returns whether the token last published counts as rejected
-  // now and did not before.
+  // invalidated. Returns whether this is the first rejection of the token last
+  // published.
   bool Note(Generation rejected) {
     if (!Covers(rejected)) return false;
     const bool news = !current_rejected();
@@ -62,14 +59,14 @@ class RejectionRow {
 
   int attempts() const { return row_ != nullptr ? row_->attempts : 0; }
 
-  // Returns the moment from which the row lets a rejection start an attempt.
-  // `last_start` is the start of the last attempt of any kind.
+  // Returns when a rejection may start an attempt. `last_start` is the start of
+  // the last attempt of any kind.
   BootTime NextStart(BootTime last_start) const {
     return row_ != nullptr ? last_start + row_->wait : last_start;
   }
 
-  // Called when an attempt of the row starts. `wait` is the time that must pass
-  // before a rejection may start another attempt.
+  // Called when an attempt of the row starts. `wait` is the wait before the
+  // next attempt.
   void OnStart(absl::Duration wait) {
     ++row().attempts;
     row_->previous_wait = row_->wait;
@@ -79,22 +76,20 @@ class RejectionRow {
   // Replaces the wait before the next attempt. Requires: attempts() > 0.
   void SetWait(absl::Duration wait) { row_->wait = wait; }
 
-  // Called in the child of a fork() if the running attempt was started by a
-  // rejection. Undoes the OnStart of that attempt, because the attempt belongs
-  // to the parent. Does nothing if the row has ended since the attempt started.
+  // Called in the child of a fork() if a rejection started the running attempt.
+  // Undoes the OnStart of that attempt, which belongs to the parent.
   void OnFork() {
     if (attempts() == 0) return;
     --row_->attempts;
     row_->wait = row_->previous_wait;
   }
 
-  // Ends the row: forgets its attempts and what was rejected.
+  // Forgets the attempts and what was rejected.
   void End() { row_ = nullptr; }
 
  private:
   struct Row {
     // The latest generation that was rejected or invalidated; 0 if none.
-    // `Covers(noted)` says whether this concerns the token last published.
     Generation noted;
     int attempts = 0;
     absl::Duration wait;  // The wait before the next attempt.

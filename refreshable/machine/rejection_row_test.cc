@@ -29,9 +29,8 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
   return d;
 }
 
-// Rejects the current token once a second until `end`. Every attempt that
-// starts brings a token of an hour. Returns the starts of these attempts, in
-// seconds.
+// Rejects the current token once a second until `end`. Returns the starts of
+// the attempts, in seconds.
 std::vector<double> RejectAll(MachineDriver& d, absl::Duration end) {
   d.starts.clear();
   for (; d.t < end; d.t += S(1)) {
@@ -59,16 +58,14 @@ TEST(RefreshMachineRejectionRowTest, A13TheWaitsGrow) {
 TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   MachineDriver d = Held();
   d.At(S(10));
-  // The rejections start five attempts. The token of the last attempt is not
-  // rejected.
+  // The token of the last attempt is not rejected.
   RejectAll(d, S(41));
   const Generation last = d.machine.generation();
   EXPECT_EQ(last, Generation(6));
   MachineDriver noted = d;
   d.At(S(2440));
   EXPECT_THAT(RejectAll(d, S(2449)), ElementsAre(2440, 2442, 2446));
-  // In `noted`, the last token is reported as rejected before it turns stale.
-  // So the waits do not become short again: the next waits are 60 s.
+  // If the last token is rejected before it turns stale, the waits stay long.
   noted.At(S(2439)).Report(last);
   noted.At(S(2440));
   EXPECT_THAT(RejectAll(noted, S(2600)), ElementsAre(2440, 2500, 2560));
@@ -89,8 +86,7 @@ TEST(RefreshMachineRejectionRowTest, A13AWithdrawnTokenWasRejectedToo) {
   d.At(S(10));
   RejectAll(d, S(41));
   d.At(S(100)).Invalidate();
-  // The token would have become stale at 2440 s. That does not make the waits
-  // short again, because the token was invalidated before.
+  // The token was invalidated before it turned stale, so the waits stay long.
   d.At(S(3000));
   d.ReadAndStart();
   d.Succeed(Expiry::In(S(3600)));
@@ -117,7 +113,7 @@ TEST(RefreshMachineRejectionRowTest, A13ResetAndInstallEndIt) {
 TEST(RefreshMachineRejectionRowTest, A13TheWaitCountsFromTheLastAttemptOfAny) {
   MachineDriver d = Held();
   d.At(S(10));
-  // Five attempts start, the last one at 40 s. The next wait is 32 s.
+  // After these attempts, the wait is 32 s.
   RejectAll(d, S(70));
   d.At(S(2439)).Report(d.machine.generation());
   d.At(S(2500)).Read();
@@ -156,8 +152,8 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
-  // The third attempt belongs to the parent. So in the child, the wait is the
-  // one after the second attempt: 4 s, from 12 s to 16 s. That wait is over.
+  // The third attempt belongs to the parent. The wait after the second attempt
+  // is over.
   EXPECT_EQ(d.machine.next_start_by_rejection(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
@@ -181,8 +177,7 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
   EXPECT_EQ(row_at(std::nullopt), row_at(std::nullopt));
 }
 
-// An attempt that the executor does not run within `attempt_timeout` is lost
-// (E2). A lost attempt does not make the next wait longer.
+// An attempt that is not run within `attempt_timeout` is lost (E2).
 TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   for (const bool by_read : {false, true}) {
     MachineDriver d = Held();
@@ -200,8 +195,7 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
     EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(d.out.failure.rejected);
     EXPECT_EQ(d.machine.failures(), 0);
-    // The lost attempt does not count, so the attempt below is the first one
-    // that counts. The wait after this attempt is 2 s, not 4 s.
+    // The lost attempt does not count. After the next attempt, the wait is 2 s.
     if (!by_read) {
       EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
     }
@@ -212,10 +206,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   }
 }
 
-// F6 also applies to the attempts that rejections start. A call of the source
-// is abandoned if it takes longer than `attempt_timeout`. If too many abandoned
-// calls have not returned, an attempt fails without calling the source. The
-// next call is permitted `probe_interval` (60 s) after the last call.
+// The abandoned call has not returned, so the next attempt fails without a
+// call. The next call is permitted `probe_interval` (60 s) after the last call.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

@@ -18,13 +18,10 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// After a failed background attempt there is a pause, the cooldown. The
-// cooldown is not longer than this, unless the policy sets
-// `background_cooldown` or a longer `min_interval`.
+// The longest cooldown, unless the policy sets `background_cooldown` or a
+// longer `min_interval`.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
-// Returns the cooldown after a failed background attempt, if the token remains
-// usable for `usable_for`.
 absl::Duration Cooldown(const RefreshPolicy& policy,
                         absl::Duration usable_for) {
   if (policy.background_cooldown.has_value()) {
@@ -36,8 +33,8 @@ absl::Duration Cooldown(const RefreshPolicy& policy,
 
 }  // namespace
 
-// The range from which the wait is drawn ends at `max`. If a drawn value were
-// cut to `max` instead, many clients would wait for exactly `max`.
+// The range ends at `max`. If drawn values were cut to `max` instead, many
+// clients would wait for exactly `max`.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter) {
   const RetryPolicy& retry = policy.retry;

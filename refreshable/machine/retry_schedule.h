@@ -19,17 +19,14 @@ namespace refreshable {
 namespace internal {
 
 // Returns the wait after `failures` failures in a row: min(initial_backoff *
-// multiplier^(failures-1), max), varied by the policy's jitter. Draws one
-// number from `jitter`.
+// multiplier^(failures-1), max), varied by the policy's jitter.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter);
 
 // The failures in a row, and the waits before the next attempt: the minimum
 // interval between attempts, the backoff, a Retry-After, the probe interval
-// after too many failures, and the cooldown of background attempts.
-//
-// A RetrySchedule knows no clock, no thread and no token; moments are passed
-// in. All calls must pass the same policy.
+// after too many failures, and the cooldown of background attempts. All calls
+// must pass the same policy.
 class RetrySchedule {
  public:
   // ---- Inputs ----
@@ -38,17 +35,15 @@ class RetrySchedule {
   // the infinite past if there was none.
   BootTime OnStart(BootTime now);
 
-  // Called when the attempt that started last has failed with `cause`. Must be
-  // called only if the failure is to be counted. `retry_after` is the wait that
-  // the server asked for; nullopt if it asked for none.
+  // Counts the failure of the attempt that started last. `retry_after` is the
+  // wait that the server asked for; nullopt if none.
   void OnFailure(const RefreshPolicy& policy, BootTime now,
                  const absl::Status& cause,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
   // Called when an attempt that a rejection started has failed. The failure
-  // does not count, but a wait that the server asked for (`retry_after`) delays
-  // every attempt. Returns the length of this delay; nullopt if there is no
-  // delay.
+  // does not count, but `retry_after` delays every attempt. Returns that delay;
+  // nullopt if there is none.
   std::optional<absl::Duration> OnRejectionFailure(
       const RefreshPolicy& policy, BootTime now,
       std::optional<absl::Duration> retry_after, Jitter& jitter);
@@ -58,9 +53,8 @@ class RetrySchedule {
   void BeginCooldown(const RefreshPolicy& policy, BootTime now,
                      absl::Duration usable_for);
 
-  // Called when a token is about to be published. Remembers the failures,
-  // because these failures count again if the token is invalidated while young.
-  // Must be called before OnAnswer, which clears the failures.
+  // Called when a token is about to be published, before OnAnswer. Remembers
+  // the failures, which count again if the token is invalidated while young.
   void OnPublish();
 
   // Called when a token has come, from the source or by `Install`. Clears the
@@ -68,14 +62,13 @@ class RetrySchedule {
   void OnAnswer();
 
   // Called when a token was installed. Exempts the next attempt from the
-  // minimum interval between two starts.
+  // minimum interval.
   void OnInstall() { interval_exempt_ = true; }
 
   // Called when the token was invalidated. If the token was `young`, the
-  // invalidation counts as a failure, and the failures before the token's
-  // publication count again. `attempt_kept` says whether a running attempt goes
-  // on, to replace the token. If `attempt_kept` is false, the next attempt is
-  // exempt from the minimum interval between two starts.
+  // invalidation counts as a failure, and the failures before its publication
+  // count again. `attempt_kept` says whether a running attempt goes on. If not,
+  // the next attempt is exempt from the minimum interval.
   void OnInvalidate(const RefreshPolicy& policy, bool young, bool attempt_kept,
                     Jitter& jitter);
 
@@ -83,10 +76,9 @@ class RetrySchedule {
   void OnReset();
 
   // Called in the child of a fork(). Exempts the next attempt from the minimum
-  // interval between two starts. If an attempt is running, it belongs to the
-  // parent and counts as not started: `previous_start` must be the start of the
-  // attempt before the running attempt. Otherwise `previous_start` must be
-  // nullopt.
+  // interval. A running attempt belongs to the parent and counts as not
+  // started: `previous_start` is the start of the attempt before it. If no
+  // attempt is running, `previous_start` must be nullopt.
   void OnFork(std::optional<BootTime> previous_start);
 
   // Draws the backoff and the wait before a probe anew, if `failures()` > 0.
@@ -97,18 +89,13 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return since_ != nullptr ? since_->failures : 0; }
 
-  // The cause of the latest failure that `failures()` counts; OK if there is
-  // none.
+  // The cause of the latest counted failure; OK if there is none.
   absl::Status last_cause() const {
     return since_ != nullptr ? since_->last_cause : absl::OkStatus();
   }
 
-  // A failure is *excused* if the server asked for a wait so short that the
-  // next attempt may start before the backoff ends. Returns whether the number
-  // of failures in a row, not counting excused failures, has reached
-  // `max_consecutive_failures`. If this returns true while no usable token is
-  // held, each attempt is a probe. Exception: if `on_exhausted` is kFatal, no
-  // attempt is made.
+  // Whether the failures in a row have reached `max_consecutive_failures`.
+  // *Excused* failures do not count: the server shortened the wait after them.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -123,9 +110,8 @@ class RetrySchedule {
     return since_ != nullptr && now < since_->rejection_retry_after;
   }
 
-  // The end of the cooldown. While the token is usable, a background attempt
-  // may not start before this time, even if NextStart permits it. Exception: an
-  // attempt that a rejection starts.
+  // Before this time, no background attempt starts while the token is usable,
+  // unless a rejection starts it.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();
@@ -138,12 +124,11 @@ class RetrySchedule {
   // What has happened since a token last came or OnReset was called.
   struct Since {
     int failures = 0;
-    absl::Status last_cause;  // The cause of the latest failure.
+    absl::Status last_cause;
     // How many of `failures` are excused (see Exhausted).
     int excused = 0;
     BootTime backoff_until = BootTime::InfinitePast();
-    // How long after the start of the last attempt a probe may start. DrawWaits
-    // sets this and `backoff_until`.
+    // How long after the start of the last attempt a probe may start.
     absl::Duration probe_wait;
     // If set, replaces `backoff_until`, because the server asked for a wait.
     std::optional<BootTime> retry_after_until;
@@ -156,15 +141,13 @@ class RetrySchedule {
   void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
 
   CopiedPtr<Since> since_;  // Null if there is nothing to record.
-  // The values of `failures` and `excused` before the last publication. They
-  // are added back if the token is invalidated while it is young.
+  // The values of `failures` and `excused` before the last publication.
   int failures_before_ = 0;
   int excused_before_ = 0;
   BootTime last_start_ = BootTime::InfinitePast();
   // When OnFailure was last called.
   BootTime last_end_ = BootTime::InfinitePast();
-  // Whether the next attempt is exempt from the minimum interval between two
-  // starts.
+  // Whether the next attempt is exempt from the minimum interval.
   bool interval_exempt_ = false;
 };
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ages at which a token stops being fresh and usable, as F4 states them.
-// Tests compare the library with models that use this file. The library does
-// not use this file, so the tests notice a mistake in the library's arithmetic.
+// What F4 says of a token's ages, for models with which tests compare the
+// library. The library does not use this file.
 
 #ifndef REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
@@ -13,12 +12,11 @@
 namespace refreshable {
 namespace internal {
 
-// UsableFor and FreshFor return the ages at which a token that lives for `life`
-// stops being usable and stops being fresh (F4), without jitter. `margin`,
-// `explicit_window` and `max_window` are the fields `expiry_margin`,
-// `stale_window` and `max_stale_window` of the policy. `hint` is the age at
-// which the source would like the token to be replaced; nullopt if the source
-// gave no hint. `Time` is absl::Duration, or a number of milliseconds.
+// The ages at which a token that lives for `life` stops being usable and fresh,
+// without jitter. `margin`, `explicit_window` and `max_window` are the policy's
+// `expiry_margin`, `stale_window` and `max_stale_window`. `hint` is the age at
+// which the source would like the token to be replaced. `Time` is
+// absl::Duration, or a number of milliseconds.
 template <typename Time>
 Time UsableFor(Time life, Time margin) {
   return life - std::min(margin, life / 4);

@@ -30,9 +30,8 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
           : std::min(lifetime / 2, policy.max_stale_window);
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
-    // No token becomes stale before a quarter of its life. Jitter makes a token
-    // stale earlier, so it needs room after that quarter. So a `refresh_in`
-    // before or shortly after the quarter is moved later.
+    // No token becomes stale before a quarter of its life, and jitter needs
+    // room after that quarter. So an early `refresh_in` is moved later.
     const absl::Duration quarter = lifetime / 4;
     fresh_for =
         std::max(left.refresh_in, std::min(quarter + lifetime * policy.jitter,

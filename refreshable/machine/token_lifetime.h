@@ -15,29 +15,27 @@
 namespace refreshable {
 namespace internal {
 
-// How long a token lives, and the source's hint of when to replace the token
+// How long a token lives, and the source's hint of when to replace it
 // (`Expiry::WithRefreshIn`). Both count from the present moment. `refresh_in`
-// is infinite if there is no hint. It may be zero or less, because the hinted
-// moment may have come before the source's answer.
+// is infinite if there is no hint. It may be zero or less.
 struct LifetimeLeft {
   absl::Duration lifetime;
   absl::Duration refresh_in = absl::InfiniteDuration();
 };
 
-// The lifetime of one token. A token becomes stale, stops being usable, and
-// expires, in this order. While refreshes fail, a token may be served until it
-// *ends* (see `end`). Each of these moments is a wall time and a boot time. A
-// token is *young* for some time after it came from a source.
+// A token becomes stale, stops being usable, and expires, in this order. While
+// refreshes fail, a token may be served until it *ends* (see `end`). Each of
+// these moments is a wall time and a boot time. A token is *young* for some
+// time after it came from a source.
 //
-// A TokenLifetime knows no clock and no thread; moments are passed in. The
-// default value is the lifetime of a token that never becomes stale and is not
-// young.
+// The default value is the lifetime of a token that never becomes stale and is
+// not young.
 class TokenLifetime {
  public:
   TokenLifetime() = default;
   // Makes the lifetime of a token that a source returned at `now`. If the token
   // was installed instead, call SetInstalled next. Requires: `left.lifetime` >
-  // 0. Draws at most one number from `jitter`.
+  // 0.
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
                 const LifetimeLeft& left, Jitter& jitter);
 
@@ -47,7 +45,7 @@ class TokenLifetime {
               const LifetimeLeft& left, Jitter& jitter) {
     SetEdges(policy, now, left, jitter);
   }
-  // Makes the token not young. Called if the token was installed.
+  // Makes the token not young.
   void SetInstalled() { young_until_ = BootTime::InfinitePast(); }
   // Draws the jitter of `stale_at` anew.
   void DrawAgain(Jitter& jitter);
@@ -55,8 +53,7 @@ class TokenLifetime {
   bool Stale(const Instant& now) const { return stale_at().Reached(now); }
   bool Usable(const Instant& now) const { return !usable_until().Reached(now); }
   bool Young(const Instant& now) const { return now.boot < young_until_; }
-  // Whether the token may be served after a failure: the policy sets
-  // `max_stale_on_error`, and the token has not ended.
+  // Whether the policy lets the token be served after a failure.
   bool UsableOnError(const RefreshPolicy& policy, const Instant& now) const {
     return policy.max_stale_on_error > absl::ZeroDuration() &&
            !end(policy).Reached(now);
@@ -72,7 +69,7 @@ class TokenLifetime {
   DualDeadline end(const RefreshPolicy& policy) const;
 
  private:
-  // Sets all members but `young_until_` for a token that came at `now`.
+  // Sets all members but `young_until_`.
   void SetEdges(const RefreshPolicy& policy, const Instant& now,
                 const LifetimeLeft& left, Jitter& jitter);
 
@@ -83,8 +80,6 @@ class TokenLifetime {
   }
 
   DualDeadline expiry_;
-  // How long before its expiry the token becomes stale (`stale_before_expiry_`)
-  // and stops being usable (`unusable_before_expiry_`).
   absl::Duration stale_before_expiry_;
   absl::Duration unusable_before_expiry_;
   // The jitter makes the token stale earlier, by `max_stale_jitter_ * drawn_`.

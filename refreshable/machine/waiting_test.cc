@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests of how long RefreshMachine waits, what a server may ask for, and how
-// the waits of many clients are spread.
 
 #include <algorithm>
 #include <set>
@@ -28,7 +25,7 @@ constexpr int kSeeds = 200;
 absl::Status Busy() { return absl::ResourceExhaustedError("busy"); }
 
 // Collects one duration from each of many clients that differ only in their
-// random seeds. The duration is a wait, or the time until the token is stale.
+// random seeds.
 class Spread {
  public:
   void Add(absl::Duration wait) { waits_.insert(wait); }
@@ -68,15 +65,13 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Refreshing is exhausted after seven failures whose waits are not
-    // shortened. Failures with shortened waits do not count.
+    // Only failures whose wait is not shortened count.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
       d.Fail(Busy(), S(1));
       d.At(d.next_start()).ReadAndStart();
-      // The wait is not shortened: the server asks for at least the computed
-      // wait.
+      // The server asks for at least the computed wait.
       d.Fail(Busy(), i % 2 == 0 ? S(60) : kForever);
     }
     EXPECT_TRUE(d.machine.exhausted(d.now()));
@@ -106,8 +101,8 @@ TEST(RefreshMachineWaitingTest, B2OnlyAWaitThatReallyIsShorterIsExcused) {
   RefreshPolicy policy = ExactPolicy();
   policy.min_interval = S(5);
   policy.retry.multiplier = 1;
-  // The backoff is 2 s and the server asks for 1 s. Both are shorter than
-  // the minimum interval, so the server shortens nothing.
+  // The backoff is shorter than the minimum interval, so the server shortens
+  // nothing.
   MachineDriver d(policy);
   for (int i = 0; i < 7; ++i) {
     d.At(S(5 * i)).ReadAndStart();
@@ -126,8 +121,7 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
     d.At(d.next_start()).ReadAndStart();
     d.Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + S(32));
-    // The next backoff is 60 s, counted from the start of the attempt. The
-    // answer comes after 55 s, so 5 s of the backoff are left.
+    // When the answer comes, 5 s of the backoff are left.
     d.At(d.next_start()).ReadAndStart();
     d.At(d.t + S(55)).Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + std::max(cap, S(5)));
@@ -248,9 +242,8 @@ TEST(RefreshMachineWaitingTest, F8ClientsThatGetOneHintAreSpread) {
   EXPECT_EQ(spread.together(), 1u);
 }
 
-// No token is stale before a quarter of its life has passed, whatever its hint.
-// If the hint is earlier than that moment or only a little later, clients must
-// be spread over the time after that moment.
+// No token is stale before a quarter of its life. If the hint is early, clients
+// must be spread over the time after that quarter.
 TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
   for (const absl::Duration hint : {S(3600), S(21600), S(22000)}) {
     SCOPED_TRACE(hint);
@@ -339,8 +332,7 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
     d.Hold(c.life);
     d.At(c.fails_at).Read();
     d.Start();
-    // The server asks for a wait so short that only the minimum interval (1 s)
-    // and the cooldown matter.
+    // After so short a wait, only the minimum interval and the cooldown matter.
     d.Fail(Busy(), Ms(1));
     EXPECT_EQ(d.event(EventKind::kBackoff).delay, c.cooldown);
   }
@@ -349,7 +341,7 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
 TEST(RefreshMachineWaitingTest, B3TheCooldownGoesByTheClockThatIsAhead) {
   MachineDriver d;
   d.Hold(S(3600));
-  // At 2400 s, the token is usable for another 160 s by the wall clock.
+  // By the wall clock, the token is usable for another 160 s.
   d.wall_step = S(1000);
   d.At(S(2400)).Read();
   d.Start();

@@ -26,7 +26,6 @@ namespace {
 using Kind = AnswerField::Kind;
 
 constexpr absl::Duration kLongestLifetime = absl::Hours(100 * 8766);
-// The longest text that is read as a date, in bytes.
 constexpr size_t kMaxDateBytes = 64;
 
 bool IsSuccess(int status) { return status >= 200 && status <= 299; }
@@ -53,9 +52,8 @@ const AnswerFields* Readable(const HttpAnswer& answer,
                                                              : nullptr;
 }
 
-// Returns whether a 2xx answer reports an error. A string `error` reports an
-// error if it is not empty. A null reports no error. Any other `error` reports
-// an error only if there is no access token, because some servers send
+// Returns whether a 2xx answer reports an error. An `error` that is not a
+// string counts only without an access token, because some servers send
 // `"error": false` with every token.
 bool IsError(const AnswerFields& fields) {
   if (fields.error.kind == Kind::kString) return !fields.error.text.empty();
@@ -77,9 +75,8 @@ absl::Status ErrorOf(const HttpAnswer& answer, const AnswerFields* fields) {
       fields == nullptr ? absl::string_view() : Text(fields->error));
 }
 
-// Returns an error that says why no field of a 2xx answer could be read. The
-// error is transient, because an unreadable body usually comes from a proxy and
-// not from the token endpoint.
+// Returns why no field of a 2xx answer could be read. The error is transient,
+// because an unreadable body usually comes from a proxy.
 absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
   std::string what;
   if (BodyTooLong(answer, max_body_bytes)) {
@@ -98,15 +95,15 @@ absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
   return status;
 }
 
-// Returns the number in `field`, which may be a JSON number or a string that
-// contains a number. Returns nullopt if there is no number.
+// Returns the number in `field`, a JSON number or a string; nullopt if there is
+// none.
 std::optional<double> ReadNumber(const AnswerField& field) {
   if (field.kind != Kind::kNumber && field.kind != Kind::kString) {
     return std::nullopt;
   }
   const absl::string_view text = field.text.reveal();
-  // The next condition excludes the texts "inf" and "nan". A number too large
-  // for a double becomes infinite; every caller cuts it to 100 years.
+  // This excludes "inf" and "nan". A number too large for a double becomes
+  // infinite; every caller cuts it to 100 years.
   if (text.find_first_not_of("0123456789+-.eE \t") != absl::string_view::npos) {
     return std::nullopt;
   }
@@ -123,9 +120,8 @@ absl::Duration Cut(absl::Duration lifetime) {
 }
 
 // Parses a date as Azure App Service writes it: "6/19/2019 11:42:01 PM +00:00"
-// on Windows, "06/19/2019 23:42:01 +00:00" on Linux. Returns nullopt if `text`
-// is no such date. Ignores AM and PM if the hour is 0 or more than 12, because
-// some versions of Azure send AM or PM with an hour of the 24-hour clock.
+// on Windows, "06/19/2019 23:42:01 +00:00" on Linux. Some versions send AM or
+// PM with an hour of the 24-hour clock. AM and PM are then ignored.
 std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
   if (parts.size() < 2 || parts.size() > 4) return std::nullopt;
@@ -154,8 +150,7 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
     hour = hour % 12 + (half == "PM" ? 12 : 0);
   }
   const absl::CivilSecond civil(year, month, day, hour, minute, second);
-  // CivilSecond carries a field that is out of range into the next field. A
-  // date with such a field is refused.
+  // CivilSecond carries a field that is out of range into the next field.
   if (date[2].size() != 4 || civil.month() != month || civil.day() != day ||
       civil.hour() != hour || civil.minute() != minute) {
     return std::nullopt;
@@ -163,8 +158,7 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   return absl::FromCivil(civil, absl::UTCTimeZone());
 }
 
-// Parses a date in one of the forms that the comment of InterpretAnswer lists.
-// Returns nullopt if `text` is no such date.
+// Parses a date in one of the forms that InterpretAnswer accepts.
 std::optional<absl::Time> ReadDate(absl::string_view text, absl::Time arrived) {
   if (text.size() > kMaxDateBytes) return std::nullopt;
   std::string rfc3339(absl::StripAsciiWhitespace(text));
@@ -265,8 +259,8 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   }
   const absl::string_view bytes = token.text.reveal();
   if (bytes.empty()) return Refused("has an empty access token");
-  // RFC 6749, appendix A.12, permits the bytes from space to tilde. A line
-  // break in a token would end the header in which a program sends the token.
+  // RFC 6749, appendix A.12, permits these bytes. A line break would end the
+  // header in which a program sends the token.
   if (!std::all_of(bytes.begin(), bytes.end(),
                    [](char c) { return c >= ' ' && c <= '~'; })) {
     return Refused("has an access token with a byte that no token may contain");
@@ -298,8 +292,7 @@ PresentedToken InterpretPresentedToken(
     return {success ? Fate::kLost : Fate::kUndecided, std::nullopt};
   }
   if (!success || IsError(*readable)) {
-    // A 5xx or 429 may come from an overloaded server or a proxy, so it does
-    // not mean that the refresh token was refused.
+    // A 5xx or 429 may come from an overloaded server or a proxy.
     const bool refused = answer.status < 500 && answer.status != 429 &&
                          Text(readable->error) == "invalid_grant";
     return {refused ? Fate::kRefused : Fate::kUndecided, std::nullopt};

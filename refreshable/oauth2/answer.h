@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// InterpretAnswer: turns the answer of a token endpoint into a credential, or
-// into the status of the failure. It does no I/O; the caller brings the HTTP
-// client and the JSON parser.
+// InterpretAnswer: turns the answer of a token endpoint into a credential or an
+// error. The caller brings the HTTP client and the JSON parser.
 
 #ifndef REFRESHABLE_OAUTH2_ANSWER_H_
 #define REFRESHABLE_OAUTH2_ANSWER_H_
@@ -27,14 +26,14 @@ namespace refreshable {
 namespace oauth2 {
 
 // The default of `AnswerOptions::max_body_bytes` and
-// `SendOptions::max_body_bytes`. Bodies of real answers are much shorter.
+// `SendOptions::max_body_bytes`.
 inline constexpr size_t kDefaultMaxBodyBytes = 64 * 1024;
 
-// The answer of a server to one request, as a Transport passes it on.
+// The answer of a server to one request.
 struct HttpAnswer {
   int status = 0;
-  // The header fields. The names may be in upper or lower case. This library
-  // uses only Retry-After and Date.
+  // The names may be in upper or lower case. This library uses only Retry-After
+  // and Date.
   std::vector<std::pair<std::string, std::string>> headers;
   Secret body;
   // Whether the body was longer than the transport was allowed to read. If so,
@@ -90,16 +89,15 @@ struct AnswerFields {
   AnswerField scope;
   AnswerField error;
 
-  // Sets the field of this struct that is called `name`. Does nothing if there
-  // is no such field, so a reader may pass every member of the JSON object.
+  // Sets the field called `name`. Does nothing if there is no such field, so a
+  // reader may pass every member of the JSON object.
   void Set(absl::string_view name, AnswerField field);
 };
 
 // A function that parses the body of an answer. It returns the members of the
-// JSON object, or any error if the body is not a JSON object. This library
-// never shows that error, because parsers often quote what they read, and the
-// body has secrets. The function must be thread-safe, must not throw, and
-// should not block.
+// JSON object, or any error if the body is not a JSON object. The error is
+// never shown, because parsers often quote what they read. The function must be
+// thread-safe, must not throw, and should not block.
 using AnswerReader =
     std::function<absl::StatusOr<AnswerFields>(absl::string_view body)>;
 
@@ -108,8 +106,7 @@ struct TokenAnswer {
   // The access token and its expiry. A positive `refresh_in` of the answer
   // becomes `Expiry::refresh_in()`.
   Credential<Secret> credential;
-  // The scope of the token exactly as the server sent it; nullopt if the server
-  // sent no string.
+  // The scope as the server sent it; nullopt if the server sent no string.
   std::optional<std::string> scope;
 
   friend std::ostream& operator<<(std::ostream& os, const TokenAnswer& a) {
@@ -122,9 +119,9 @@ struct AnswerOptions {
   // such a token never expires: it is refreshed only if it is rejected or
   // invalidated.
   std::optional<absl::Duration> default_lifetime;
-  // The values of token_type that are accepted, in upper or lower case. If the
-  // list is empty, every value is accepted. A token_type that is absent or null
-  // is always accepted.
+  // The accepted values of token_type, in upper or lower case. If the list is
+  // empty, every value is accepted. An absent or null token_type is always
+  // accepted.
   std::vector<std::string> token_types = {"Bearer"};
   // The most bytes that a body may have. Positive.
   size_t max_body_bytes = kDefaultMaxBodyBytes;
@@ -138,15 +135,14 @@ struct AnswerOptions {
 // comes from the first of these members that the answer has (null counts as
 // absent):
 //
-//   - `expires_in`, a number or a string that contains a number, such as 3600,
-//     "3600" or 3599.5. It becomes an `Expiry::In`, which counts from the start
-//     of the attempt. Zero or less means that the token has already expired.
+//   - `expires_in`, a number or a string that contains a number. It becomes an
+//     `Expiry::In`, which counts from the start of the attempt. Zero or less
+//     means that the token has already expired.
 //   - `expires_on`: the seconds since 1970 (a number, or a string that contains
 //     a number) or a date (as in RFC 3339, an HTTP-date, or Azure's "6/19/2019
 //     11:42:01 PM +00:00"). If the answer has a valid Date header, the token's
-//     lifetime is `expires_on` minus that date, which is right even if the
-//     clock of this computer is wrong. Otherwise the expiry is an `Expiry::At`,
-//     which depends on this computer's clock.
+//     lifetime is `expires_on` minus that date. Otherwise the expiry is an
+//     `Expiry::At`, which depends on this computer's clock.
 //
 // If the answer has neither member, `AnswerOptions::default_lifetime` decides.
 // The lifetime that the server states is cut to 100 years, and so is
@@ -156,8 +152,8 @@ struct AnswerOptions {
 //   - The status of `HttpErrorToStatus`: an answer other than 2xx; a 2xx whose
 //     `error` is a string and not empty; a 2xx that has no access token, and
 //     whose `error` is a number, a boolean, an object or an array.
-//   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object, such as
-//     the HTML page of a proxy, or is longer than `max_body_bytes`.
+//   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object or is
+//     longer than `max_body_bytes`.
 //   - FAILED_PRECONDITION (permanent): a 2xx with a JSON object that has no
 //     access token; a token that is not a string, is empty, or contains a byte
 //     that RFC 6749 does not permit (appendix A.12); a token_type that is not
@@ -183,19 +179,17 @@ struct PresentedToken {
     kUndecided,
     // The answer is a 2xx that cannot be read, or that has neither a token nor
     // an error. Or no answer came, although the server may have received the
-    // request. If the server has replaced the refresh token, the new refresh
-    // token is lost.
+    // request. A new refresh token may be lost.
     kLost,
   };
   Fate fate = Fate::kUndecided;
   // The refresh token to use from now on. Set only if the fate is kAccepted and
-  // the server sent a refresh token. It is set even if InterpretAnswer does not
-  // accept the access token of the same answer.
+  // the server sent a refresh token. InterpretAnswer may refuse the access
+  // token of the same answer.
   std::optional<Secret> next;
 };
 // Returns what `answer` means for the refresh token that its request presented.
-// `fields` is what an AnswerReader returned for the body, and `max_body_bytes`
-// is `AnswerOptions::max_body_bytes`.
+// `fields` and `max_body_bytes` are as in InterpretAnswer and AnswerOptions.
 PresentedToken InterpretPresentedToken(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     size_t max_body_bytes);

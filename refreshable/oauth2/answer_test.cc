@@ -29,7 +29,7 @@ using Code = absl::StatusCode;
 using Headers = std::vector<std::pair<std::string, std::string>>;
 using Members = std::vector<std::pair<std::string, AnswerField>>;
 
-// The access token of most answers in this file. No status may show it.
+// No status may show this access token.
 constexpr char kToken[] = "hunter2";
 constexpr char kDate[] = "Thu, 01 Jan 2026 00:00:00 GMT";
 const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // Equals kDate.
@@ -40,7 +40,7 @@ AnswerField Number(absl::string_view text) { return AnswerField::Number(text); }
 AnswerField Null() { return AnswerField::Null(); }
 AnswerField Other() { return AnswerField::Other(); }
 
-// What InterpretAnswer makes of an answer: a token with an expiry, or an error.
+// What InterpretAnswer makes of an answer.
 struct Outcome {
   std::optional<Expiry> expiry;  // nullopt if there is an error.
   Code code = Code::kOk;
@@ -73,9 +73,8 @@ Outcome Transient(int status, absl::string_view what) {
                absl::StrCat("HTTP status ", status, ", but the body ", what));
 }
 
-// An answer of a server, and the outcome that the test EveryOddity expects;
-// other tests ignore `outcome`. `members` is what a reader returns for `body`;
-// nullopt if the reader fails.
+// An answer, and the outcome that EveryOddity expects. `members` is what a
+// reader returns for `body`; nullopt if the reader fails.
 struct Oddity {
   std::string name;
   int status = 200;
@@ -302,9 +301,8 @@ std::vector<Oddity> Oddities() {
   };
 }
 
-// Returns the members of `oddity`. If `members` is nullopt, returns an error
-// that quotes the body, as parsers do. InterpretAnswer must not show that
-// error.
+// If `members` is nullopt, returns an error that quotes the body, as parsers
+// do.
 absl::StatusOr<AnswerFields> FieldsOf(const Oddity& oddity) {
   if (!oddity.members.has_value()) {
     return absl::InvalidArgumentError("cannot parse: " + oddity.body);
@@ -390,8 +388,8 @@ TEST(AnswerTest, Options) {
       Code::kUnavailable);
 }
 
-// The wall clock of the client is a year behind. The lifetime must still be
-// right, because the lifetime counts from the Date header.
+// The client's wall clock is a year behind. The lifetime must count from the
+// Date header.
 TEST(AnswerTest, ADateHeaderServesAClientWhoseClockIsWrong) {
   const Oddity oddity =
       Ends("", Number("1767229200"), Never(), {{"Date", kDate}});
@@ -418,8 +416,8 @@ TEST(AnswerTest, WhatBecomesOfARefreshToken) {
       {With("empty", {{"refresh_token", String("")}}, Never()),
        Fate::kAccepted},
       {With("replaced", {next}, Never()), Fate::kAccepted, true},
-      // InterpretAnswer fails for the next three answers. The refresh token in
-      // them must be kept all the same.
+      // InterpretAnswer fails for the next three answers, but their refresh
+      // token must be kept.
       {With("bad life", {next, {"expires_in", String("soon")}}, Never()),
        Fate::kAccepted, true},
       {Says("no token", 200, {next}, Never()), Fate::kAccepted, true},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTransport: a transport whose answers the test decides. This file also has
-// helpers for tests of token sources.
+// FakeTransport: a transport whose answers the test decides; and helpers for
+// tests of token sources.
 
 #ifndef REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
 #define REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
@@ -34,10 +34,9 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Reads a body like "access_token=t;expires_in=60". The tests use this reader
-// instead of a JSON parser. A value becomes a number if it is empty or consists
-// of digits, otherwise a string. If the body has another form, returns an error
-// that quotes the body.
+// Reads a body like "access_token=t;expires_in=60". A value that has only
+// digits becomes a number, any other value a string. If the body has another
+// form, returns an error that quotes the body.
 inline absl::StatusOr<AnswerFields> ReadFields(absl::string_view body) {
   AnswerFields fields;
   for (const absl::string_view member : absl::StrSplit(body, ';')) {
@@ -62,8 +61,8 @@ inline HttpAnswer Answer(int status, absl::string_view body) {
 }
 
 // A transport whose requests wait until the test ends them. If there is an
-// executor, a waiting request also ends when its timeout has passed on the
-// executor's clock: it fails with DEADLINE_EXCEEDED. Used by one thread.
+// executor, a request also ends after its timeout, with DEADLINE_EXCEEDED. Used
+// by one thread.
 class FakeTransport final : public Transport {
  public:
   struct Call {
@@ -74,8 +73,7 @@ class FakeTransport final : public Transport {
     std::string body() const { return std::string(request.body.reveal()); }
   };
 
-  // If `executor` is null, no request times out. Otherwise the executor must
-  // outlive the transport.
+  // If `executor` is not null, it must outlive the transport.
   explicit FakeTransport(ManualExecutor* executor = nullptr)
       : executor_(executor) {}
 
@@ -92,12 +90,12 @@ class FakeTransport final : public Transport {
   }
   ~FakeTransport() override {
     *alive_ = false;
-    // Ends all requests, as every transport must, by destroying each `done`.
+    // A transport's destructor must end all requests.
     for (size_t i = 0; i < calls_.size(); ++i) Take(i);
   }
 
-  // Passes `answer` to the `done` of `calls()[index]`. Requires: this `done`
-  // has not been called or destroyed.
+  // Passes `answer` to the `done` of `calls()[index]`. Requires: this `done` is
+  // not null.
   void End(size_t index, absl::StatusOr<HttpAnswer> answer) {
     Done done = Take(index);
     ASSERT_TRUE(done != nullptr) << index;
@@ -142,7 +140,6 @@ class FakeStore final : public RefreshTokenStore {
   int stores = 0;
 };
 
-// One call of a source, and its answer.
 struct FetchCall {
   std::shared_ptr<std::atomic<bool>> cancelled =
       std::make_shared<std::atomic<bool>>(false);
@@ -155,8 +152,7 @@ struct FetchCall {
   }
 };
 
-// Calls `source` and returns the call, whose `answer` may be set later. If
-// `on_answer` is not null, calls it just before `answer` is set.
+// Calls `source`. The `answer` of the returned call may be set later.
 inline std::shared_ptr<FetchCall> Fetch(
     TokenSource<std::string>& source,
     absl::Duration timeout = absl::Seconds(30),

@@ -54,8 +54,7 @@ class File {
 
   int fd() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
-  // Closes the file. Returns false if that failed: what was written may then be
-  // lost.
+  // Returns false if closing failed: what was written may then be lost.
   bool Close() {
     const int fd = std::exchange(fd_, -1);
     return close(fd) == 0;
@@ -65,8 +64,6 @@ class File {
   int fd_;
 };
 
-// Returns the status for errno. Its message is "WHAT PATH" and the text of
-// errno.
 absl::Status Errno(absl::string_view what, absl::string_view path) {
   return absl::ErrnoToStatus(errno, absl::StrCat(what, " ", path));
 }
@@ -92,8 +89,8 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// Flushes `folder` to the disk, so that the rename of a file in it survives a
-// crash. If the file system cannot flush a folder, returns OK and does nothing.
+// Flushes `folder`, so that a rename in it survives a crash. Returns OK if the
+// file system cannot flush a folder.
 absl::Status FlushFolder(const std::string& folder) {
   const File file(open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
   if (!file.ok()) return Errno("cannot open the folder", folder);
@@ -155,7 +152,7 @@ absl::Status FileRefreshTokenStore::Store(const Secret& refresh_token) {
         absl::StrCat("the refresh token has more than ", kMaxBytes, " bytes"));
   }
   std::string temporary = absl::StrCat(path_, ".XXXXXX");
-  // mkostemp makes a file with mode 0600, which only the owner can read.
+  // mkostemp makes a file with mode 0600.
   File file(mkostemp(&temporary[0], O_CLOEXEC));
   if (!file.ok()) return Errno("cannot create a file beside", path_);
   absl::Status status;

@@ -18,17 +18,16 @@ namespace oauth2 {
 
 // A store that keeps the token in one file. The file contains the bytes of the
 // token and nothing else. (`Load` ignores one line break at the end.) Only one
-// program at a time may refresh with a file: two programs would present the
-// same token, and the server may then end the login. Another program may store
-// the token of a new login in the file, or remove the file.
+// program at a time may refresh with a file: if two present the same token, the
+// server may end the login. Another program may store the token of a new login
+// in the file, or remove the file.
 //
 // `Store` writes a new file with mode 0600 in the folder of the old file,
-// flushes the new file to the disk, renames it over the old file, and flushes
-// the folder. If the program crashes before the rename, or the disk is full,
-// the old token is kept. A crash may leave the new file behind. The name of the
-// new file is the name of the old file and seven more characters. The folder
-// must exist. If the path is a symbolic link, the link is replaced, not the
-// file it leads to.
+// flushes the new file, renames it over the old file, and flushes the folder.
+// If the program crashes before the rename, or the disk is full, the old token
+// is kept. A crash may leave the new file behind. Its name is that of the old
+// file and seven more characters. The folder must exist. If the path is a
+// symbolic link, the link is replaced, not the file it leads to.
 //
 // Errors:
 //   - NOT_FOUND: `Load` finds no file, or an empty file.
@@ -40,8 +39,8 @@ namespace oauth2 {
 //   - The code of `absl::ErrnoToStatus`, if a call of the system fails.
 // No status contains a byte of a token.
 //
-// Thread-safe. Exception: two threads must not call `Store` at the same time.
-// (RefreshTokens never does so.) Both methods block while the file system does.
+// Thread-safe, except that two threads must not call `Store` at the same time.
+// Both methods block while the file system does.
 class FileRefreshTokenStore final : public RefreshTokenStore {
  public:
   explicit FileRefreshTokenStore(std::string path);

@@ -125,8 +125,7 @@ TEST_F(FileRefreshTokenStoreTest, AFailureLeavesTheOldTokenAndNoOtherFile) {
   EXPECT_EQ(no_folder.code(), absl::StatusCode::kNotFound) << no_folder;
 }
 
-// While the file is replaced again and again, each `Load` must return one of
-// the two tokens as a whole.
+// Each `Load` must return one of the two tokens as a whole.
 TEST_F(FileRefreshTokenStoreTest, StoringIsAtomic) {
   const std::string a(5000, 'a');
   const std::string b(50, 'b');

@@ -40,8 +40,8 @@ absl::Status LoginNeeded(const absl::Status& cause, absl::string_view why) {
   return status;
 }
 
-// The right to call the store. Only one StoreCall exists at a time: the
-// constructor waits until no other StoreCall exists.
+// The right to call the store. The constructor waits until no other StoreCall
+// exists.
 class RefreshTokens::StoreCall {
  public:
   explicit StoreCall(RefreshTokens* tokens) : tokens_(tokens) {
@@ -61,9 +61,7 @@ class RefreshTokens::StoreCall {
   RefreshTokens* const tokens_;
 };
 
-// While a Continuing exists, `continuing_` has an entry for the thread that
-// made the Continuing. ContinueAfterAnswer looks in `continuing_` to see
-// whether the calling thread is inside Continue.
+// While a Continuing exists, its thread is in `continuing_`.
 class RefreshTokens::Continuing {
  public:
   explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {
@@ -163,9 +161,8 @@ void RefreshTokens::Sweep() {
     waiters_.insert(waiters_.begin(), std::make_move_iterator(wanted.begin()),
                     std::make_move_iterator(wanted.end()));
   }
-  // While `waiters_` was empty because of the swap above, a turn may have
-  // ended. Continue then found no attempt for the next turn, so Continue must
-  // run once more.
+  // While `waiters_` was empty, a turn may have ended, and Continue may have
+  // found no attempt for the next turn.
   if (!wanted.empty()) Continue();
   for (auto& [waiter, status] : unwanted) waiter.granted(std::move(status));
 }
@@ -173,9 +170,8 @@ void RefreshTokens::Sweep() {
 void RefreshTokens::ContinueAfterAnswer() {
   {
     absl::MutexLock lock(&mu_);
-    // If this thread is inside Continue, that call of Continue goes on with the
-    // next attempt. If calls of Continue were nested, a long queue would
-    // overflow the stack.
+    // If this thread is inside Continue, that call goes on with the next
+    // attempt. With nested calls, a long queue would overflow the stack.
     if (std::find(continuing_.begin(), continuing_.end(),
                   std::this_thread::get_id()) != continuing_.end()) {
       return;
@@ -205,8 +201,8 @@ void RefreshTokens::Continue() {
 }
 
 absl::StatusOr<RefreshTokens::Turn> RefreshTokens::Begin(uint64_t id) {
-  // If saving fails, the token in memory must not be replaced by the token in
-  // the store, which is probably older.
+  // If saving fails, the token in the store is probably older than the token in
+  // memory.
   if (Save().ok()) Load();
   absl::MutexLock lock(&mu_);
   if (turn_ != id) {
@@ -252,8 +248,8 @@ void RefreshTokens::Load() {
     }
     absl::MutexLock lock(&mu_);
     load_status_ = status;
-    // If the versions differ, the token in memory has not been stored yet. It
-    // must not be replaced by the stored token, which is probably older.
+    // If the versions differ, the stored token is probably older than the token
+    // in memory.
     if (version_ == stored_version_) {
       if (status.ok() && *loaded != token_) {
         token_ = *std::move(loaded);

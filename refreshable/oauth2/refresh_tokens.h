@@ -35,15 +35,15 @@ namespace oauth2 {
 //
 // A RefreshTokens calls its store on one thread at a time: a thread that
 // refreshes, a thread of the transport, or the thread that calls `Install`. A
-// method of the store may block, but not for long, because a refresh waits for
-// the method. A method must not call the RefreshTokens, must not throw, and
-// must put no byte of a token into a status.
+// method may block, but not for long, because a refresh waits for it. It must
+// not call the RefreshTokens, must not throw, and must put no byte of a token
+// into a status.
 class RefreshTokenStore {
  public:
   virtual ~RefreshTokenStore() = default;
 
   // Returns the token that was stored last, by this process or another. Returns
-  // NOT_FOUND if no token is stored.
+  // NOT_FOUND if there is none.
   virtual absl::StatusOr<Secret> Load() = 0;
 
   // Replaces the stored token. Atomic: whatever happens, `Load` returns either
@@ -52,8 +52,8 @@ class RefreshTokenStore {
   virtual absl::Status Store(const Secret& refresh_token) = 0;
 };
 
-// Returns whether `status` says that there is no usable refresh token, so that
-// the user must log in again. `status` may be a status from a token source,
+// Returns whether `status` says that the user must log in again, because there
+// is no usable refresh token. `status` may be a status from a token source,
 // `Event::status` or `Health::last_cause`. If the result is true, the code of
 // `status` is UNAUTHENTICATED.
 bool IsLoginNeeded(const absl::Status& status);
@@ -63,9 +63,9 @@ bool IsLoginNeeded(const absl::Status& status);
 // presented, two mistakes may end the login: losing the new token, and
 // presenting the old token again. Therefore:
 //
-//   - If an answer brings a new refresh token, that token is stored before the
-//     access token of the answer is used. It is stored even if the attempt was
-//     abandoned or its source was destroyed (see `CreateSource`).
+//   - A new refresh token is stored before the access token of its answer is
+//     used. It is stored even if the attempt was abandoned or its source was
+//     destroyed (see `CreateSource`).
 //   - Attempts present the token one after another. Each attempt waits, without
 //     blocking a thread, until the previous attempt has its answer or has
 //     failed. A request goes on even if the Refreshable abandons its attempt:
@@ -74,20 +74,20 @@ bool IsLoginNeeded(const absl::Status& status);
 //   - If an answer is lost, the server may have replaced the token.
 //     `Options::after_lost_answer` says whether the old token is presented
 //     again.
-//   - Each attempt loads the token from the store before presenting the token.
-//     If another process has stored another token, the attempt presents that
-//     token. If the store is empty, a new login is needed.
+//   - Each attempt first loads the token from the store. If another process has
+//     stored another token, the attempt presents that one. If the store is
+//     empty, a new login is needed.
 //
 // After the user has logged in again, call `Install` with the new refresh
-// token. Then call `Refreshable::Reset()`, or call `Refreshable::Install()`
-// with the new access token. The user may also log in again in another process
-// that has the same store.
+// token. Then call `Refreshable::Reset()`, or `Refreshable::Install()` with the
+// new access token. The user may also log in again in another process that has
+// the same store.
 //
 // If a new token cannot be stored, it is kept in memory and used. The next
-// attempt tries again to store the token before presenting it. No token is
-// loaded while the token in memory has not been stored. If an attempt cannot
-// load the token, it presents the token in memory. If there is no token in
-// memory, the attempt fails with the code of the store's status.
+// attempt tries again to store the token before presenting it. Until the token
+// has been stored, no token is loaded. If an attempt cannot load the token, it
+// presents the token in memory. If there is no token in memory, the attempt
+// fails with the code of the store's status.
 //
 // Thread-safe. After a fork(), the parent or the child may present the token,
 // but not both. The store and `on_store_failed` may be destroyed on a thread of
@@ -98,9 +98,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // answer is *lost* if the transport failed and the server may have received
   // the request (see `NotSent` in transport.h). A 2xx answer is also lost if it
   // could not be read, or had neither a token nor an error. An answer with any
-  // other HTTP status, such as 502, is not lost. The count of lost answers
-  // returns to zero when the server accepts a token, when `Install` is called,
-  // and when another token is loaded from the store.
+  // other HTTP status is not lost. The count of lost answers returns to zero
+  // when the server accepts a token, when `Install` is called, and when another
+  // token is loaded from the store.
   enum class AfterLostAnswer {
     // The token is presented again until a second answer is lost; then a new
     // login is needed. A server that has replaced the token refuses the old
@@ -108,9 +108,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     kPresentOnceMore,
     // The token is never presented again: a new login is needed.
     kNeverPresent,
-    // The token is presented again, however many answers are lost. This is the
-    // best choice for servers that keep the old token valid for a while, or do
-    // not replace tokens at all.
+    // The token is presented again, however many answers are lost. Use this for
+    // servers that keep the old token valid for a while, or never replace
+    // tokens.
     kPresentUntilAnswered,
   };
 
@@ -118,12 +118,12 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // The store of the token. If null, the token is kept in memory only.
     std::shared_ptr<RefreshTokenStore> store;
     AfterLostAnswer after_lost_answer = AfterLostAnswer::kPresentOnceMore;
-    // How long a transport goes on waiting for the answer after the attempt's
-    // timeout has passed. Not negative.
+    // How long a transport waits for the answer after the attempt's timeout.
+    // Not negative.
     absl::Duration late_answer = absl::Seconds(30);
-    // Called whenever a call of the store has failed, with the status of that
-    // call. A NOT_FOUND from `Load` is not a failure. This library holds no
-    // lock while it calls the function. May be empty.
+    // Called with the status of each call of the store that has failed. A
+    // NOT_FOUND from `Load` is not a failure. Called without a lock. May be
+    // empty.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
@@ -136,22 +136,20 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   RefreshTokens& operator=(const RefreshTokens&) = delete;
   ~RefreshTokens();
 
-  // Stores the refresh token of a new login. Later attempts present this token.
-  // An attempt that has been given the old token may still present it. The
-  // access token in the answer to that attempt is used. A refresh token in that
-  // answer is ignored. Returns INVALID_ARGUMENT if `refresh_token` is empty;
-  // otherwise the status of the store, or OK if there is no store. The new
-  // token is used even if the store has failed. Blocks while the store does.
+  // Stores the refresh token of a new login, which later attempts present. An
+  // attempt that has been given the old token may still present it. Of the
+  // answer to that attempt, only the access token is used. Returns
+  // INVALID_ARGUMENT if `refresh_token` is empty; otherwise the status of the
+  // store, or OK if there is no store. The new token is used even if the store
+  // has failed. Blocks while the store does.
   absl::Status Install(Secret refresh_token);
 
   // The rest of this class is for token sources (source.h).
 
-  // The permission to present the token. One attempt at a time has a turn.
-  // Exception: after `Install` has been called, a new turn may begin before an
-  // older turn has ended. An attempt ends its turn with End or EndNotSent; if
-  // it does not, the destructor ends the turn. In that case, the answer counts
-  // as lost if WillPresent was called; otherwise the token counts as not
-  // presented. Move-only.
+  // The permission to present the token. One attempt at a time has a turn. But
+  // after `Install`, a new turn may begin before an older turn has ended. If
+  // neither End nor EndNotSent ends the turn, the destructor does. The answer
+  // then counts as lost if WillPresent was called. Move-only.
   class Turn {
    public:
     Turn(Turn&& other) noexcept = default;
@@ -164,8 +162,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // End and EndNotSent do nothing if the turn has ended already, or if
     // `Install` has been called since the turn began.
 
-    // Ends the turn. `answer` is what the server's answer means for the refresh
-    // token. If `answer` has a new refresh token, End stores that token.
+    // Ends the turn. If `answer` has a new refresh token, End stores that
+    // token.
     void End(PresentedToken answer);
     // Ends the turn of an attempt whose token the server has certainly not
     // received.
@@ -182,18 +180,16 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     bool presented_ = false;
   };
 
-  // Waits for a turn without blocking, and then calls `granted` with the turn,
-  // inside Await or later on any thread. If there is no token that may be
-  // presented, calls `granted` with an error instead. `wanted` must return OK
-  // as long as the attempt should go on. `wanted` is called when the turn
-  // comes, in Sweep, and in every Await of another attempt. If `wanted` returns
-  // an error, the wait ends, and `granted` gets that error. Both functions are
-  // called without a lock.
+  // Waits for a turn without blocking. Then calls `granted`, inside Await or
+  // later on any thread. `granted` gets the turn, or an error if no token may
+  // be presented. `wanted` must return OK as long as the attempt should go on.
+  // Otherwise the wait ends, and `granted` gets the error of `wanted`. `wanted`
+  // is called when the turn comes, in Sweep, and in every Await of another
+  // attempt. Both functions are called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
-  // Gives turns to the attempts that wait. After an attempt has ended its turn
-  // and has passed on its access token or its failure, it must call this
-  // function.
+  // Gives turns to the attempts that wait. An attempt must call this after it
+  // has ended its turn and has passed on its access token or its failure.
   void ContinueAfterAnswer();
   // Ends the waiting attempts whose `wanted` returns a status that is not OK.
   void Sweep();
@@ -239,9 +235,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   int lost_answers_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Returns a status for which IsLoginNeeded is true. Its message consists of the
-// message of `cause`, `why`, and what the user must do. It has the payloads of
-// `cause`.
+// Returns a status for which IsLoginNeeded is true, with the payloads of
+// `cause`. Its message names `cause`, `why`, and what the user must do.
 absl::Status LoginNeeded(const absl::Status& cause, absl::string_view why);
 
 }  // namespace oauth2

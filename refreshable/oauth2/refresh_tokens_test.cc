@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests RefreshTokens through a token source. The source *presents* a refresh
-// token when it sends the token to the server.
+// Tests RefreshTokens through a token source.
 
 #include "refreshable/oauth2/refresh_tokens.h"
 
@@ -38,8 +37,6 @@ using After = RefreshTokens::AfterLostAnswer;
 
 constexpr absl::string_view kForm = "grant_type=refresh_token&refresh_token=";
 
-// Returns an answer with the access token "aN" and the refresh token "rN",
-// where N is `n`.
 HttpAnswer Rotated(int n) {
   return Answer(200, absl::StrCat("access_token=a", n, ";refresh_token=r", n,
                                   ";expires_in=3600"));
@@ -71,8 +68,8 @@ class RefreshTokensTest : public testing::Test {
     return *std::move(source);
   }
 
-  // Returns the refresh token that the request `transport_->calls()[index]`
-  // presents; "none" if there is no such request.
+  // Returns the refresh token of request `index`; "none" if there is no such
+  // request.
   std::string Presented(size_t index) const {
     if (index >= transport_->calls().size()) return "none";
     const std::string body = transport_->calls()[index].body();
@@ -80,8 +77,8 @@ class RefreshTokensTest : public testing::Test {
   }
   size_t sent() const { return transport_->calls().size(); }
 
-  // Makes one attempt, and returns its status. `answer` is what the transport
-  // answers if the attempt sends a request.
+  // Makes one attempt, and returns its status. If the attempt sends a request,
+  // the transport answers `answer`.
   absl::Status Attempt(absl::StatusOr<HttpAnswer> answer) {
     const size_t index = sent();
     const auto call = Fetch(*source_);
@@ -160,8 +157,7 @@ TEST_F(RefreshTokensTest, TwoSourcesOfOneLoginTakeTurns) {
   const auto first = Fetch(*source_);
   const auto second = Fetch(*other);
   EXPECT_EQ(sent(), 1u);
-  // The first source is destroyed. The answer to its request must still be
-  // used, and the other source must get its turn.
+  // The answer to the destroyed source's request must still be used.
   source_ = nullptr;
   EXPECT_EQ(transport_->outstanding(), 1u);
   transport_->End(0, Rotated(1));
@@ -208,9 +204,8 @@ TEST_F(RefreshTokensTest, AfterALostAnswer) {
       {After::kPresentOnceMore,
        {Broken(), Rotated(1), Broken(), Rotated(2), Broken()},
        5},
-      // An access token without a new refresh token means that the server has
-      // accepted the old refresh token. So the number of lost answers becomes
-      // zero.
+      // An access token alone also means that the server has accepted the
+      // refresh token.
       {After::kPresentOnceMore,
        {Broken(), Answer(200, "access_token=a"), Broken(),
         Answer(200, "access_token=a"), Broken()},
@@ -257,8 +252,8 @@ TEST_F(RefreshTokensTest, ATokenThatIsRefusedNeedsANewLogin) {
   EXPECT_EQ(GetHttpStatus(status), 400);
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(401, "error=invalid_client"))));
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(503, "error=invalid_grant"))));
-  // The next attempt presents the refused token again, because the server may
-  // have been wrong.
+  // The refused token is presented again, because the server may have been
+  // wrong.
   EXPECT_TRUE(Attempt(Rotated(1)).ok());
 }
 
@@ -275,8 +270,8 @@ TEST_F(RefreshTokensTest, TheStoreMayFail) {
   EXPECT_EQ(call->result(), "a1");
   ASSERT_EQ(store_failures_.size(), 2u);
   EXPECT_EQ(store_failures_[1], store_->status);
-  // The new token could not be stored. The next attempt must present the new
-  // token, and not the older token in the store.
+  // The next attempt must present the new token, although the store has the old
+  // one.
   EXPECT_TRUE(Attempt(Rotated(2)).ok());
   EXPECT_EQ(Presented(1), "r1");
   EXPECT_EQ(store_->stored, "r0");
@@ -338,9 +333,8 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
             "RefreshTokens: late_answer is negative (-1s)");
 }
 
-// Tests of a Refreshable that uses the source. In most of these tests, the
-// Refreshable abandons an attempt. The next attempt must wait for the answer to
-// the abandoned attempt, because that answer may bring the next refresh token.
+// A Refreshable uses the source. After it has abandoned an attempt, the next
+// attempt must wait for the answer, which may bring the next refresh token.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {
@@ -360,8 +354,7 @@ class LateAnswerTest : public RefreshTokensTest {
 TEST_F(LateAnswerTest, F6ALateTokenIsUsedAndTheAttemptThatWaitedNeverPresents) {
   token_->GetAsync(absl::InfiniteDuration(), [](auto) {});
   executor_.RunUntilIdle();
-  // The first attempt is abandoned. The second attempt waits until the server
-  // has answered the first attempt.
+  // The first attempt is abandoned, and the second waits for its answer.
   executor_.AdvanceBy(absl::Seconds(35));
   EXPECT_EQ(sent(), 1u);
   transport_->End(0, Rotated(1));
@@ -398,8 +391,8 @@ TEST_F(LateAnswerTest, F2ADiscardedAnswerBringsTheNextRefreshToken) {
   token_->Invalidate(lease->generation());
   executor_.RunUntilIdle();
   EXPECT_EQ(sent(), 2u);  // The next attempt waits.
-  // The Refreshable discards the access token of this answer. But the refresh
-  // token must be stored and presented.
+  // The access token of this answer is discarded, but its refresh token must be
+  // used.
   transport_->End(1, Rotated(2));
   EXPECT_EQ(store_->stored, "r2");
   EXPECT_FALSE(token_->TryGet().ok());
@@ -434,11 +427,9 @@ TEST_F(LateAnswerTest, InstallEndsTheNeedForANewLogin) {
   EXPECT_EQ(token_->TryGet()->token(), "a7");
 }
 
-// Tries every sequence of five steps, each of which is one of the cases below.
-// The server accepts each refresh token once. No token may be presented again
-// after the server has received it, no two requests may be outstanding at the
-// same time, and a new refresh token must be stored before its access token is
-// used.
+// Tries every sequence of five of the steps below. No token may be presented
+// again after the server has received it. No two requests may be outstanding at
+// the same time.
 TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
   constexpr int kSteps = 5;
   constexpr int kKinds = 5;
@@ -482,7 +473,6 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
         ASSERT_EQ(Presented(sent() - 1), absl::StrCat("r", current)) << trace;
       }
     }
-    // At the end of each sequence, the server accepts all outstanding requests.
     while (transport_->outstanding() > 0) {
       ++current;
       transport_->End(sent() - 1, Rotated(current));

@@ -29,8 +29,7 @@ constexpr std::array<absl::string_view, 13> kOwnParameters = {
     "refresh_token",       "assertion",   "subject_token",
     "subject_token_type",  "actor_token", "actor_token_type",
     "requested_token_type"};
-// Headers that the user may not set, because this library or an HTTP client
-// sends them.
+// Headers that this library or an HTTP client sends.
 constexpr std::array<absl::string_view, 7> kOwnHeaders = {
     "Accept", "Authorization",  "Connection",       "Content-Type",
     "Host",   "Content-Length", "Transfer-Encoding"};
@@ -39,8 +38,8 @@ absl::Status Invalid(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("OAuth 2.0: ", what));
 }
 
-// Appends `text`, form-encoded, to `out`. The capacity of `out` must be large
-// enough already: growing would leave copies of secrets in freed memory.
+// The capacity of `out` must be large enough already: growing would leave
+// copies of secrets in freed memory.
 void AppendEncoded(absl::string_view text, std::string& out) {
   constexpr char kHex[] = "0123456789ABCDEF";
   for (const char c : text) {
@@ -58,8 +57,6 @@ void AppendEncoded(absl::string_view text, std::string& out) {
   }
 }
 
-// The parameters of a form. A Form refers to the bytes of names and values, and
-// copies them only in `Build`.
 class Form {
  public:
   // The bytes of `name` and `value` must stay valid until `Build` has returned.
@@ -178,8 +175,8 @@ bool IsHeaderValue(absl::string_view value) {
 absl::Status ValidateHeaders(const Fields& headers) {
   for (size_t i = 0; i < headers.size(); ++i) {
     const std::string& name = headers[i].first;
-    // The message does not show a name that is not valid: the user may have
-    // swapped the name and the value, which may be a secret.
+    // The message does not show the name: the user may have swapped it with the
+    // value, which may be a secret.
     if (!IsHeaderName(name))
       return Invalid("the name of a header is not valid");
     if (!IsHeaderValue(headers[i].second.reveal())) {
@@ -202,9 +199,8 @@ absl::Status ValidateHeaders(const Fields& headers) {
   return absl::OkStatus();
 }
 
-// Returns the request of one grant, or the error of ValidateEndpoint or
-// ValidateClient. `form` has `grant_type` and the parameters of that grant.
-// Build adds the parameters of `endpoint` and `client`.
+// `form` has `grant_type` and the parameters of the grant. Build adds those of
+// `endpoint` and `client`.
 absl::StatusOr<TokenRequest> Build(const Endpoint& endpoint,
                                    const ClientAuthentication& client,
                                    Form form) {
@@ -335,7 +331,7 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
 
 absl::Status ValidateEndpoint(const Endpoint& endpoint) {
   if (absl::Status status = ValidateUrl(endpoint); !status.ok()) return status;
-  // Refuses the bytes that RFC 6749, section 3.3, does not permit in a scope.
+  // RFC 6749, section 3.3, does not permit these bytes in a scope.
   for (const char c : endpoint.scope) {
     if (c < ' ' || c > '~' || c == '"' || c == '\\') {
       return Invalid(
@@ -360,7 +356,7 @@ absl::Status ValidateClient(const ClientAuthentication& client) {
     case Method::kPublic:
     case Method::kBasic:
     case Method::kPost:
-      // The secret may be empty. kBasic and kPost send an empty secret too.
+      // The secret may be empty.
       if (client.client_id.empty()) return Invalid("the client id is empty");
       break;
     case Method::kAssertion:

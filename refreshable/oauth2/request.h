@@ -20,15 +20,15 @@
 namespace refreshable {
 namespace oauth2 {
 
-// The parameters of a form, or the header fields of a request: names and
-// values, in the order in which they are sent. The values may be secrets.
+// The parameters of a form, or header fields: names and values, in the order in
+// which they are sent.
 using Fields = std::vector<std::pair<std::string, Secret>>;
 
 // One POST request.
 struct TokenRequest {
   std::string url;
-  // All header fields except those that an HTTP client adds by itself, such as
-  // Host and Content-Length. No name occurs twice.
+  // All header fields except those that an HTTP client adds by itself. No name
+  // occurs twice.
   Fields headers;
   // The parameters of the form, encoded as application/x-www-form-urlencoded.
   Secret body;
@@ -39,8 +39,8 @@ struct TokenRequest {
   }
 };
 
-// How a client proves who it is (RFC 6749, section 2.3). A value. The four
-// functions below make the values of all methods except kNone.
+// How a client proves who it is (RFC 6749, section 2.3). The four functions
+// below make the values of all methods except kNone.
 struct ClientAuthentication {
   enum class Method {
     kNone,       // The request names no client.
@@ -69,8 +69,7 @@ ClientAuthentication PublicClient(std::string client_id);
 
 // Returns kAssertion with an assertion that the client has signed (RFC 7523,
 // section 2.2: "private_key_jwt" and "client_secret_jwt"). If `client_id` is
-// empty, requests have no `client_id`, and the server must find the id in the
-// assertion.
+// empty, the server must find the id in the assertion.
 ClientAuthentication AssertionAuthentication(
     std::string client_id, Secret assertion,
     std::string assertion_type =
@@ -78,21 +77,19 @@ ClientAuthentication AssertionAuthentication(
 
 // What all requests to one endpoint have in common.
 struct Endpoint {
-  // The address of the token endpoint. It must not contain a user name or a
-  // fragment. It must be https, because requests and answers carry secrets.
-  // Exceptions: the host is this machine ("localhost", 127.0.0.0/8, [::1]), or
-  // `allow_plain_http` is set.
+  // The address of the token endpoint, without a user name or a fragment. It
+  // must be https, unless the host is this machine ("localhost", 127.0.0.0/8,
+  // [::1]) or `allow_plain_http` is set.
   std::string url;
   bool allow_plain_http = false;
   // The scopes, separated by spaces. If empty, the server chooses.
   std::string scope;
   // Further parameters of the form, such as "audience" and "resource". A name
-  // may occur several times. No name may be that of a parameter that this
-  // library sends itself.
+  // may occur several times. No name may be one that this library sends itself.
   Fields parameters;
-  // Further header fields. No name may occur twice. No name may be Accept,
+  // Further header fields. No name may occur twice, or be Accept,
   // Authorization, Connection, Content-Length, Content-Type, Host or
-  // Transfer-Encoding, which this library or the HTTP client sends.
+  // Transfer-Encoding.
   Fields headers;
 };
 
@@ -106,10 +103,9 @@ struct ExchangeTokens {
 };
 
 // Each of the next four functions returns the request of one grant. It returns
-// INVALID_ARGUMENT if `endpoint` or `client` is not valid, or if a token, an
-// assertion or a type is empty. (ExchangeTokens says which of its members may
-// be empty.) The message says what is wrong, and contains no value.
-// Thread-safe. Never blocks.
+// INVALID_ARGUMENT if `endpoint` or `client` is not valid, or if a required
+// token, assertion or type is empty. The message says what is wrong, and
+// contains no value. Thread-safe. Never blocks.
 
 // The client credentials grant: RFC 6749, section 4.4. Also returns
 // INVALID_ARGUMENT if the method of `client` is kNone or kPublic.
@@ -136,9 +132,8 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
 absl::Status ValidateEndpoint(const Endpoint& endpoint);
 absl::Status ValidateClient(const ClientAuthentication& client);
 
-// Returns `text`, a name or a value, encoded as
-// application/x-www-form-urlencoded. The caller must wipe the result if `text`
-// is a secret.
+// Returns `text` encoded as application/x-www-form-urlencoded. The caller must
+// wipe the result if `text` is a secret.
 std::string FormEncode(absl::string_view text);
 
 }  // namespace oauth2

@@ -40,10 +40,10 @@ struct Config {
   std::vector<TokenSupplier> suppliers;
 };
 
-// The owner of a Config, which threads may borrow until `Close` is called.
-// `Close` destroys the Config if no thread has borrowed it. Otherwise a new
-// thread destroys the Config after the last borrower has returned it. A Lender
-// uses no lock, because the child of a fork() could find the lock held forever.
+// The owner of a Config, which threads may borrow until `Close`. `Close`
+// destroys the Config. If the Config is borrowed, a new thread destroys it
+// after the last Return. A Lender uses no lock, because the child of a fork()
+// could find the lock held forever.
 class Lender {
  public:
   explicit Lender(Config config) : config_(new Config(std::move(config))) {}
@@ -51,8 +51,8 @@ class Lender {
   Lender& operator=(const Lender&) = delete;
   ~Lender() { delete config_.load(); }
 
-  // Returns the Config, which the caller must give back with Return. Returns
-  // null if the Lender is closed.
+  // Returns null if the Lender is closed. Otherwise the caller must call
+  // Return.
   const Config* Borrow() {
     if ((users_.fetch_add(kUser) & kClosed) == 0) return config_.load();
     Return();
@@ -60,8 +60,8 @@ class Lender {
   }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
-    // A Borrow that finds the Lender closed also calls Return. So this code may
-    // run again after `Close` or another Return has taken the Config.
+    // A Borrow that finds the Lender closed calls Return too. So the Config may
+    // be gone already.
     Config* const last = config_.exchange(nullptr);
     if (last == nullptr) return;
     executors_internal::OsThread thread;
@@ -82,8 +82,7 @@ class Lender {
   std::atomic<Config*> config_;
 };
 
-// A borrowed Config, which the destructor returns to the Lender. A Loan
-// converts to false if the Lender was closed.
+// A borrowed Config. A Loan converts to false if the Lender was closed.
 class Loan {
  public:
   explicit Loan(Lender* lender) : lender_(lender), config_(lender->Borrow()) {}
@@ -107,12 +106,10 @@ struct Attempt {
 
   FetchContext context;
   SecretSource::Done done;
-  // The end of the timeout. It is on the operating system's clock even if the
-  // executor has another clock, because a source does not know the executor. No
-  // timer waits for this moment.
+  // This is on the operating system's clock, because a source does not know the
+  // executor.
   BootTime deadline = SystemClock::Get().Now().boot + context.timeout();
-  // The attempt's turn; nullopt until the turn begins. Only attempts with a
-  // RefreshTokenGrant need a turn.
+  // Set when the turn of an attempt with a RefreshTokenGrant begins.
   std::optional<RefreshTokens::Turn> turn;
   std::vector<Secret> supplied;  // The answers of `Config::suppliers` so far.
 };
@@ -123,8 +120,7 @@ absl::Status Cancelled() {
 
 BootTime Now() { return SystemClock::Get().Now().boot; }
 
-// Returns OK if the attempt should still send its request; otherwise the reason
-// why not.
+// Returns OK if the attempt should still send its request.
 absl::Status Wanted(const FetchContext& context, BootTime now,
                     BootTime deadline) {
   if (context.cancelled()) return Cancelled();
@@ -204,8 +200,7 @@ AnswerOptions AnswerOptionsOf(SourceOptions& options) {
 
 }  // namespace
 
-// The part of a source that makes the attempts. The source and all attempts in
-// progress share it.
+// The source and all attempts in progress share a SourceCore.
 class SourceCore : public std::enable_shared_from_this<SourceCore> {
  public:
   explicit SourceCore(SourceOptions options)
@@ -231,9 +226,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
                    });
   }
 
-  // Called when the source is destroyed. An attempt that has not begun to send
-  // its request does not send it. If the attempt waits for a turn, it fails
-  // now. If the attempt waits for a supplier, it fails when the supplier has
+  // Called when the source is destroyed. An attempt that waits for a turn fails
+  // now. An attempt that waits for a supplier fails when the supplier has
   // answered.
   void Close() {
     lender_.Close();
@@ -241,8 +235,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
   }
 
  private:
-  // The `done` of one request. If a Reply is destroyed without having been
-  // called, the request has failed.
+  // The `done` of one request.
   class Reply {
    public:
     Reply(std::shared_ptr<SourceCore> core, std::unique_ptr<Attempt> attempt)
@@ -251,8 +244,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
       // If an exception destroys this object, the attempt's `done` is destroyed
-      // without being called. The FetchDone inside that `done` then reports the
-      // exception.
+      // uncalled, and its FetchDone reports the exception.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),
                     absl::InternalError(
@@ -269,8 +261,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     std::unique_ptr<Attempt> attempt_;
   };
 
-  // Asks the next supplier or, if all have answered, sends the request. Fails
-  // the attempt if the source was destroyed.
+  // Asks the next supplier or, if all have answered, sends the request.
   void Supply(std::unique_ptr<Attempt> attempt) {
     const Loan config(&lender_);
     if (!config) return Fail(*attempt, Cancelled());

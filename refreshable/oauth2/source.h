@@ -31,9 +31,8 @@ namespace oauth2 {
 
 // A function or a token source that supplies tokens, such as signed assertions,
 // for the requests of another source. A TokenSupplier is asked at most once for
-// each attempt, with the context of the attempt, and should answer within
-// `context.timeout()`. TokenSuppliers are cheap to copy. A default-constructed
-// TokenSupplier is null: it supplies no token.
+// each attempt, and should answer within `context.timeout()`. TokenSuppliers
+// are cheap to copy. A default-constructed TokenSupplier is null.
 class TokenSupplier {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Secret>)>;
@@ -44,8 +43,8 @@ class TokenSupplier {
   // is empty. The function may block, must not throw, and may be called on
   // several threads at the same time. It may read another Refreshable. The
   // function runs on the thread that calls the source. But if the attempt has
-  // waited for an earlier supplier or for another attempt, the function runs on
-  // the thread that ended that wait.
+  // waited for a supplier or for another attempt, the function runs on the
+  // thread that ended that wait.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 
@@ -56,8 +55,8 @@ class TokenSupplier {
   static TokenSupplier Source(std::shared_ptr<TokenSource<Token>> source);
 
   bool is_null() const { return get_ == nullptr; }
-  // Asks for a token. The token or the error is passed to `done`, inside this
-  // call or later. Requires: !is_null().
+  // Passes a token or an error to `done`, inside this call or later. Requires:
+  // !is_null().
   void Get(const FetchContext& context, Done done) const {
     get_(context, std::move(done));
   }
@@ -66,8 +65,8 @@ class TokenSupplier {
   std::function<void(const FetchContext&, Done)> get_;
 };
 
-// The next four structs are the grants. A grant is the way in which a client
-// proves that it may have a token.
+// The next four structs are the grants: ways in which a client proves that it
+// may have a token.
 
 // The client credentials grant: RFC 6749, section 4.4.
 struct ClientCredentialsGrant {};
@@ -82,9 +81,8 @@ struct JwtBearerGrant {
   TokenSupplier assertion;
 };
 
-// The token exchange grant: RFC 8693, used for workload identity, for example.
-// `subject_token` must not be null. ExchangeTokens describes the members whose
-// names end in `_type`.
+// The token exchange grant: RFC 8693. `subject_token` must not be null.
+// ExchangeTokens describes the members whose names end in `_type`.
 struct TokenExchangeGrant {
   TokenSupplier subject_token;
   std::string subject_token_type = ExchangeTokens().subject_token_type;
@@ -104,9 +102,8 @@ struct SourceOptions {
   // and may be empty.
   TokenSupplier client_assertion;
   Grant grant = ClientCredentialsGrant();
-  // Required. When the source is destroyed, it lets go of the transport. But if
-  // a thread is handing a request to the transport or asking a supplier at that
-  // moment, the source lets go of the transport when that thread is done.
+  // Required. When the source is destroyed, it lets go of the transport as soon
+  // as no thread is inside `Transport::Send` or a supplier.
   std::shared_ptr<Transport> transport;
   AnswerReader reader;  // Required.
   // With a TokenExchangeGrant, the source also accepts the token_type "N_A":
@@ -115,16 +112,14 @@ struct SourceOptions {
 };
 
 // Returns a source that makes at most one request for each attempt. If an
-// option is not valid, returns INVALID_ARGUMENT with a message that says what
-// is wrong.
+// option is not valid, returns INVALID_ARGUMENT and says what is wrong.
 //
 // Token is std::string, Secret, or any type with a constructor that takes an
 // absl::string_view.
 //
 // The source is thread-safe. `Fetch` blocks only while the transport, a
 // supplier or the refresh token store blocks. `Fetch` takes no lock, except the
-// lock of a RefreshTokenGrant's RefreshTokens. With a RefreshTokenGrant,
-// attempts present their refresh token one after another (see `RefreshTokens`).
+// lock of a RefreshTokenGrant's RefreshTokens.
 //
 // If the source is destroyed, attempts that have not begun to send their
 // requests fail with CANCELLED or with the error of a supplier. Requests that
@@ -133,12 +128,11 @@ struct SourceOptions {
 // these requests, and those refresh tokens are lost. A program that goes on
 // without the source should keep the transport until these requests have ended.
 //
-// Most failures are those of InterpretAnswer, the transport or a supplier. An
-// attempt fails with DEADLINE_EXCEEDED if its timeout passes before its request
-// is sent, and with CANCELLED if it is cancelled before its request is sent. If
-// only a new login can mend a failure of a RefreshTokenGrant, `IsLoginNeeded`
-// returns true for its status. No status that this library makes contains a
-// secret or a token.
+// Most failures are those of InterpretAnswer, the transport or a supplier. If
+// an attempt is cancelled before its request is sent, it fails with CANCELLED.
+// If its timeout passes before that, it fails with DEADLINE_EXCEEDED.
+// `IsLoginNeeded` returns true for a failure that only a new login can mend. No
+// status that this library makes contains a secret or a token.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);
@@ -150,9 +144,7 @@ namespace internal {
 
 class SourceCore;
 
-// The part of a source that does not depend on the user's type of token. It
-// brings every token as a Secret, which TypedSource converts to the user's
-// type.
+// The part of a source that does not depend on the user's type of token.
 class SecretSource {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Credential<Secret>>)>;
@@ -164,8 +156,7 @@ class SecretSource {
   ~SecretSource();
 
   // Makes one attempt, and calls `done` once with its result. But if an
-  // exception of the transport or of a supplier's function ends the attempt,
-  // `done` is destroyed without being called.
+  // exception ends the attempt, `done` is destroyed without being called.
   void Fetch(const FetchContext& context, Done done);
 
  private:

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests the OAuth 2.0 sources with the conformance suite for token sources.
 
 #include <atomic>
 #include <memory>
@@ -33,9 +31,8 @@ namespace {
 
 constexpr absl::Duration kLifetime = absl::Hours(1);
 
-// A server that accepts each refresh token once. Its transports block. In the
-// state kFailing, its answers contain the body of the request. No status of the
-// source may show that body.
+// A server that accepts each refresh token once. In the state kFailing, its
+// answers contain the request's body, which no status may show.
 class Server {
  public:
   enum class State { kWorking, kFailing, kStalled };
@@ -125,10 +122,8 @@ class RefreshTokenRig final : public ClientCredentialsRig {
     options.grant = RefreshTokenGrant{tokens};
     return *CreateSource(std::move(options));
   }
-  // Returns false, so that the suite runs no test with a server that hangs.
-  // Most of those tests need two requests at the same time, or a call that ends
-  // when it is cancelled or times out. But attempts with a refresh token send
-  // one request at a time, and always wait for its answer.
+  // Most tests with a server that hangs need two requests at the same time, or
+  // a call that can be cancelled. Attempts with a refresh token allow neither.
   bool Stall() override { return false; }
 };
 

@@ -192,7 +192,7 @@ TEST_F(SourceTest, TheTokenToExchangeComesFromAnotherSource) {
   }
   transport_->End(0, Answer(200, "access_token=t;token_type=N_A"));
   EXPECT_EQ(call->result(), "t");
-  // If `workload` fails, `source` fails in the same way, and sends nothing.
+  // A failure of `workload` is passed on, and nothing is sent.
   const auto failed = Fetch(*source);
   workload.Release(1, absl::UnavailableError("no identity"));
   EXPECT_EQ(failed->result(), "UNAVAILABLE: no identity");
@@ -284,9 +284,8 @@ TEST_F(SourceTest, OptionsThatAreNotValidAreRefused) {
   }
 }
 
-// A transport with a thread of its own. The destructor joins that thread. The
-// thread answers the first request. For every other request, `Send` calls
-// `nested` and then destroys `done` without calling it.
+// A transport whose own thread answers the first request; the destructor joins
+// that thread. For every other request, `Send` calls `nested` and drops `done`.
 class ThreadTransport final : public Transport {
  public:
   ThreadTransport(const absl::Notification* may_answer,
@@ -315,9 +314,8 @@ class ThreadTransport final : public Transport {
 };
 
 // The transport's own thread must not destroy the transport, because the
-// destructor would join that thread. In this test, that thread calls the `done`
-// of the first attempt, and inside this call it sends the request of the second
-// attempt. Meanwhile the source is destroyed.
+// destructor would join that thread. The source is destroyed while that thread
+// sends the second request, inside the `done` of the first.
 TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
   absl::Notification may_answer;
   absl::Notification sending;
@@ -359,8 +357,8 @@ TEST_F(SourceTest, ASourceMayGoBeforeASupplierAnswers) {
   EXPECT_TRUE(transport_->calls().empty());
 }
 
-// Many threads share a refresh token, and the server accepts each token once.
-// No token may be presented a second time.
+// The server accepts each refresh token once. No token may be presented a
+// second time.
 TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   absl::Mutex mu;
   int current = 0;
@@ -400,9 +398,8 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// While the transport sends a request, it also starts the next attempt, which
-// must wait for its turn. One thread makes all attempts. If the calls of the
-// transport were nested, a long queue would overflow the stack.
+// Each request starts the next attempt on the same thread. If these calls were
+// nested, a long queue would overflow the stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

@@ -22,22 +22,20 @@
 namespace refreshable {
 namespace oauth2 {
 
-// The limits of one request, and how to see that nobody waits for its answer
-// any longer. Set by the token source.
+// The limits of one request. Set by the token source.
 struct SendOptions {
   // How long the request may take, from the call of `Send` to the last byte of
   // the answer. Positive; may be infinite.
   absl::Duration timeout = absl::InfiniteDuration();
   // The most bytes of a body that the transport may read. If the body is
   // longer, the transport stops reading, closes the connection, and sets
-  // `HttpAnswer::body_too_long` in its answer.
+  // `HttpAnswer::body_too_long`.
   size_t max_body_bytes = kDefaultMaxBodyBytes;
-  // A function that returns true if nobody waits for the answer any longer. The
-  // transport may then close the connection. The function is never null, is
-  // thread-safe and does not block. The transport must not call it after
-  // calling `done`. If the request presents a refresh token, the function
-  // always returns false, because the answer may bring a new refresh token even
-  // if nobody waits for the access token.
+  // Returns true if nobody waits for the answer any longer. The transport may
+  // then close the connection. The function is never null, is thread-safe and
+  // does not block. The transport must not call it after calling `done`. If the
+  // request presents a refresh token, the function always returns false,
+  // because the answer may bring a new refresh token.
   std::function<bool()> cancelled = [] { return false; };
 };
 
@@ -49,15 +47,15 @@ struct SendOptions {
 //     the request.
 //   - It verifies the server's certificate and host name (https).
 //   - It does not follow redirects: a 3xx is an answer like any other.
-//   - It passes every answer that has an HTTP status to `done`, even a 500. If
-//     no such answer came, it passes an absl::Status. The code of the
-//     absl::Status says whether a retry may help: UNAVAILABLE (no connection,
-//     no answer, a connection that broke), DEADLINE_EXCEEDED (the timeout),
-//     CANCELLED, or FAILED_PRECONDITION if only a change of the configuration
-//     can help (a certificate that is not trusted). If the server has certainly
-//     not received the request, the transport marks the status with `NotSent`.
-//   - It puts nothing of the request's headers and body, and nothing of the
-//     answer, into the absl::Status, because statuses end up in logs.
+//   - It passes every answer that has an HTTP status to `done`, even a 500.
+//     Otherwise it passes an absl::Status, whose code says whether a retry may
+//     help: UNAVAILABLE (no connection, no answer, a connection that broke),
+//     DEADLINE_EXCEEDED (the timeout), CANCELLED, or FAILED_PRECONDITION if
+//     only a change of the configuration can help (a certificate that is not
+//     trusted). If the server has certainly not received the request, the
+//     transport marks the status with `NotSent`.
+//   - It puts nothing of the request's headers and body, or of the answer, into
+//     the absl::Status. Statuses end up in logs.
 //
 // Threads: `Send` is called on any thread, also concurrently and inside a
 // `done`, so `Send` must be thread-safe. This library holds no lock during the
@@ -69,14 +67,13 @@ struct SendOptions {
 // been called, its request has failed.
 //
 // Ownership: token sources share the transport. The transport owns each `done`
-// until the call of that `done`. The last owner may let go of the transport
-// while requests are outstanding. The transport's destructor must then end
-// every outstanding request, by calling or destroying the request's `done`. The
-// destructor may join the transport's own threads. Exception: if the program
-// destroys a token source on a thread that is inside a `done`, the transport's
-// destructor may run on that thread, and must not join it. Otherwise a token
-// source never destroys a transport on a thread that is inside a `done`. After
-// the destructor has returned, no `done` may be called.
+// until it calls that `done`. The last owner may let go of the transport while
+// requests are outstanding. The transport's destructor must then end every
+// outstanding request, by calling or destroying its `done`. The destructor may
+// join the transport's own threads, but not the thread that it runs on. The
+// destructor runs on a thread that is inside a `done` only if the program
+// destroys a token source there. After the destructor has returned, no `done`
+// may be called.
 class Transport {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)>;
@@ -93,8 +90,7 @@ class Transport {
 
 // Returns a transport whose `Send` calls `function`, which sends the request
 // and blocks until the request has ended. Several threads may call `function`
-// at the same time; usually they are threads of the executor that runs the
-// refreshes. If `function` is empty, returns null, which `CreateSource`
+// at the same time. If `function` is empty, returns null, which `CreateSource`
 // refuses.
 std::shared_ptr<Transport> BlockingTransport(
     std::function<absl::StatusOr<HttpAnswer>(const TokenRequest&,
@@ -102,10 +98,10 @@ std::shared_ptr<Transport> BlockingTransport(
         function);
 
 // Returns `status` with a mark that the server has certainly not received the
-// request, for example because there was no connection (no address, refused, no
-// TLS). If a request that presents a refresh token fails without this mark, the
-// answer counts as lost: the server may have replaced the token (see
-// `RefreshTokens`). Requires: !status.ok().
+// request, for example because there was no connection. If a request that
+// presents a refresh token fails without this mark, the answer counts as lost:
+// the server may have replaced the token (see `RefreshTokens`). Requires:
+// !status.ok().
 absl::Status NotSent(absl::Status status);
 
 // Returns whether `status` has the mark of `NotSent`.
