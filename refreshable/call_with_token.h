@@ -51,9 +51,8 @@ template <typename T>
 struct TypeIdentity {
   using type = T;
 };
-// The type T. If a function parameter is declared as NotDeduced<T>, the
-// compiler does not deduce T from its argument, so a caller may pass a lambda
-// that converts to T.
+// The compiler does not deduce T from the argument of a NotDeduced<T>
+// parameter. So a caller may pass a lambda that converts to T.
 template <typename T>
 using NotDeduced = typename TypeIdentity<T>::type;
 
@@ -68,7 +67,7 @@ decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
   }
 }
 
-// The decayed return type of `Call`, or void if `Call` cannot be called with a
+// `Call`'s decayed return type, or void if `Call` cannot be called with a
 // lease.
 template <typename Call, typename Token, typename = void>
 struct CallResult {
@@ -93,10 +92,8 @@ struct TellsRejected<
     std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
         std::declval<const Answer&>())))>> : std::true_type {};
 
-// Asserts that the functions given to CallWithToken have the right types. The
-// signature of CallWithToken uses this struct, so if a function has a wrong
-// type, the user sees the messages below before any error in CallWithToken's
-// body.
+// CallWithToken's signature uses this struct, so the messages below come before
+// any error in its body.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -112,7 +109,7 @@ struct CallFunctions {
 };
 
 // The `call` argument of CallWithTokenAsync: a function of (lease, done) or of
-// (lease, left, done). `left` is the time that is left until the deadline.
+// (lease, left, done). `left` is the time until the deadline.
 template <typename Answer, typename Token>
 class AsyncCallFunction {
  public:
@@ -141,7 +138,7 @@ class AsyncCallFunction {
   }
 
   bool is_null() const { return call_ == nullptr; }
-  // Whether the function takes `left`. If not, operator() ignores `left`.
+  // If false, operator() ignores `left`.
   bool takes_time_left() const { return takes_time_left_; }
   void operator()(Lease<Token> lease, absl::Duration left, Done done) {
     call_(std::move(lease), left, std::move(done));
@@ -180,9 +177,8 @@ class AsyncCallCallback {
     };
   }
 
-  // Whether there is a callback that has not been called yet.
   bool pending() const { return callback_ != nullptr; }
-  // Calls the callback and then destroys it. Requires: pending().
+  // Requires: pending().
   void operator()(Outcome outcome, absl::Status refresh_status) {
     auto callback = std::exchange(callback_, nullptr);
     callback(std::move(outcome), std::move(refresh_status));
@@ -201,31 +197,27 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 
 // Reads a token and calls `call(const Lease<Token>&)` with it. If
 // `is_rejected(const Answer&)` returns true for the answer, reads a later token
-// and calls `call` once more with that token. The second read sets
-// `ReadOptions::rejected`, so the rejected token stays in service for all other
-// reads. Returns the answer of the last call, even if that answer is a
-// rejection. If the second answer is a rejection, `ReportRejected` is called
-// for the second token.
+// (`ReadOptions::rejected`) and calls `call` once more. All other reads still
+// get the rejected token. Returns the last call's answer, even if it is a
+// rejection. If the second token is rejected, `ReportRejected` is called for
+// it.
 //
 // There is no second call if no time is left, or if the second read gets no
-// later token (for example because the refresh fails, brings the same token, or
-// is not permitted yet). If the first read gets no token, `call` is not called,
-// and the read's error is returned. No other error of this library is returned.
+// later token. If the first read gets no token, its error is returned and
+// `call` is not called. No other error of this library is returned.
 //
-// If `refresh_status` is not null, it is set to the status of the second read,
-// or to OK if no second read was made. It tells why there was no second call,
-// for example because refreshing has given up for good (`IsFatal`).
+// If `refresh_status` is not null, it is set to the second read's status, or to
+// OK if no second read was made.
 //
 // `options.timeout` counts from the start and covers both reads and both calls.
-// The timeout does not interrupt a call. But `call` may take a second
-// parameter, an `absl::Duration`: the time that is left, zero or more. If no
-// time is left for the second read, that read does not wait, but it still
-// starts a refresh if one is permitted.
+// The timeout does not interrupt a call. `call` may take a second parameter, an
+// `absl::Duration`: the time that is left, zero or more. With no time left, the
+// second read does not wait, but still starts a refresh that is permitted.
 //
 // Blocks while a read or `call` blocks. `call` may be called twice, so what it
 // sends must be safe to repeat. Exceptions of `call` and `is_rejected` reach
-// the caller. If either function is a null pointer or an empty std::function,
-// the program ends with a message.
+// the caller. A null pointer or an empty std::function ends the program with a
+// message.
 template <typename Token, typename Call, typename IsRejected,
           typename Answer =
               typename internal::CallFunctions<Call, IsRejected, Token>::Answer>
@@ -267,9 +259,8 @@ AnswerOrStatus<Answer> CallWithToken(
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
 // call to the server and returns. Your code passes the answer to `done(Answer)`
 // on any thread; further calls of `done` are ignored. If `done` is called
-// before `call` has returned, the second call of `call` may overlap with the
-// first call. As its second parameter `call` may take the time that is left:
-// `call(Lease<Token>, absl::Duration, done)`.
+// before `call` has returned, the two calls of `call` may overlap. `call` may
+// also take the time that is left: `call(Lease<Token>, absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -282,30 +273,28 @@ AnswerOrStatus<Answer> CallWithToken(
 //
 // `callback` is called exactly once, with what CallWithToken would return. If
 // the last step was a call, `callback` runs on the thread that called `done`.
-// If the last step was a read, `callback` runs where a callback of `GetAsync`
-// would run. `callback` may take a second parameter, an `absl::Status`, which
-// is CallWithToken's `refresh_status`. `callback` must not throw.
+// If it was a read, `callback` runs where a callback of `GetAsync` would run.
+// `callback` may take a second parameter, an `absl::Status`: CallWithToken's
+// `refresh_status`. `callback` must not throw.
 //
 // `callback` gets an INTERNAL error if `done` is destroyed without having been
 // called, or if `call` or `is_rejected` throws. (The exception propagates.)
-// `callback` then runs on the thread that destroyed `done`, or on which the
-// exception was thrown. But if a thread is still inside `call` at that moment,
-// `callback` runs on that thread after `call` has ended.
+// `callback` then runs on the thread that destroyed `done` or threw. But if a
+// thread is still inside `call`, `callback` runs on that thread after `call`
+// has ended.
 //
-// If `call` moves `done` elsewhere and then throws, there is no INTERNAL error:
-// `done` can still be called, as if `call` had returned.
+// If `call` moves `done` elsewhere and then throws, there is no INTERNAL error,
+// and `done` can still be called.
 //
-// If `call`, `is_rejected` or `callback` is null or an empty std::function, the
-// program ends with a message. Throws std::bad_alloc if there is no memory to
-// begin; `callback` is then not called. If memory runs out later, the program
-// ends.
+// A null pointer or an empty std::function ends the program with a message.
+// Throws std::bad_alloc if there is no memory to begin; `callback` is then not
+// called. If memory runs out later, the program ends.
 //
-// The Refreshable need only live until this function returns. What `callback`
-// gets if the Refreshable is destroyed later depends on the step in progress:
+// The Refreshable need only live until this function returns. If the
+// Refreshable is destroyed later, `callback` gets:
 //
 //   - During the first read: CANCELLED.
-//   - During the first call or the second read: the first answer. There is no
-//     second call.
+//   - During the first call or the second read: the first answer.
 //   - During the second call: the second answer.
 //
 // `done` must not be called while the executor is being destroyed.
@@ -320,9 +309,9 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// One CallWithTokenAsync in progress. This object is also the AsyncRead
-// (waiters.h) of the first and of the second read. During a read, the shell
-// owns this object. During a call, the call's `done` owns it.
+// One CallWithTokenAsync in progress, and the AsyncRead (waiters.h) of both its
+// reads. During a read, the shell owns this object. During a call, the call's
+// `done` owns it.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,
@@ -347,8 +336,6 @@ class AsyncCall final
     }
     request_.rejected = options.rejected;
   }
-  // Calls `callback` if it has not been called: with the first answer if the
-  // second read was in progress, otherwise with an error.
   ~AsyncCall() override {
     if (!callback_.pending()) return;
     if (rejected_answer_.has_value()) {
@@ -371,9 +358,9 @@ class AsyncCall final
   }
 
  private:
-  // The `done` of one call. The first call of this function object passes the
-  // answer to `Next`; further calls do nothing. The object is as small as a
-  // std::shared_ptr, so a `Done` can hold it without allocating memory.
+  // The `done` of one call. Only its first call passes the answer to `Next`. It
+  // is as small as a std::shared_ptr, so a `Done` holds it without allocating
+  // memory.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:
@@ -395,8 +382,6 @@ class AsyncCall final
                                  : OnFirstLease(std::move(lease));
   }
 
-  // Returns the time that is left until the deadline; zero if the Refreshable
-  // has been destroyed.
   absl::Duration Left() const {
     const std::optional<Instant> now = state_->NowUnlessClosed();
     if (!now.has_value()) return absl::ZeroDuration();
@@ -422,8 +407,7 @@ class AsyncCall final
   }
 
   // Begins the second read. If the Refreshable has been destroyed, no read
-  // begins. This object then loses its last owner, and its destructor calls
-  // `callback`.
+  // begins, and this object's destructor calls `callback`.
   void ReadLater() noexcept {
     state_->ReadAsync(request_, this->shared_from_this(), /*served=*/false);
   }
@@ -448,8 +432,7 @@ class AsyncCall final
 
   // This object owns the shell, and the shell owns this object while a read
   // waits. `Shell::Close` breaks that cycle of references. In the child of a
-  // fork(), a read that the parent began is never freed, so this shell is not
-  // freed either.
+  // fork(), neither a read that the parent began nor its shell is ever freed.
   const RefPtr<TypedShell<Token>> state_;
   ReadRequest request_;
   Generation generation_;  // The generation that `call_` was last given.

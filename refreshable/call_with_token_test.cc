@@ -46,8 +46,7 @@ class CallWithTokenTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Plays the server: returns a 401 if the lease's token is one of `rejected`,
-  // otherwise a 200. Appends the token to `calls_`.
+  // Plays the server: answers 401 to the tokens in `rejected`, otherwise 200.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -122,8 +121,8 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// One server rejects every token. Calls of this server must get the 401, calls
-// of other servers must still succeed, and only few tokens may be fetched.
+// One server rejects every token. Calls of other servers must still succeed,
+// and few tokens may be fetched.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -201,8 +200,7 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->body,
             "yes to t2");
   EXPECT_TRUE(refresh.ok());
-  // While the server handles the call, "t4" is installed and the timeout
-  // passes. The call must not be made again with "t4".
+  // "t4" is installed during the call, but no time is left for a second call.
   source_.Answer("t3", absl::Hours(1));
   const auto replaced = [&](const TokenLease& lease) {
     EXPECT_TRUE(token_->Install({"t4", Expiry::In(absl::Hours(1))}).ok());
@@ -229,8 +227,7 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(IsFatal(refresh));
-  // The token expires, but is still served (`max_stale_on_error`). Refreshing
-  // gives up for good, and `refresh` must say so.
+  // The expired token is still served, but refreshing gives up for good.
   executor_.AdvanceBy(absl::Hours(1));
   (void)token_->Get();
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
@@ -244,8 +241,7 @@ TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {
   EXPECT_THAT(calls_, ElementsAre());
 }
 
-// During the first call, "t2" replaces the rejected token. The second read must
-// return "t2" without a refresh.
+// The second read must return "t2", installed meanwhile, without a refresh.
 TEST_F(CallWithTokenTest, A4ATokenReplacedMeanwhileIsNotInvalidated) {
   source_.Answer("t1", absl::Hours(1));
   const auto response = CallWithToken(

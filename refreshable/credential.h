@@ -14,9 +14,8 @@
 
 namespace refreshable {
 
-// When a token expires: never, at a moment of the wall clock, or when a
-// lifetime has passed. May also contain a hint: when the server would like the
-// token to be replaced. A value type.
+// When a token expires, perhaps with a hint when it should be replaced. A value
+// type.
 class Expiry {
  public:
   // The token is valid until it is replaced or invalidated.
@@ -30,14 +29,11 @@ class Expiry {
     return expiry;
   }
 
-  // The token expires when `lifetime` has passed. In an OAuth 2.0 answer,
-  // `expires_in` is such a lifetime (RFC 6749, section 5.1).
-  // `absl::InfiniteDuration()` means never.
+  // The token expires when `lifetime` has passed. Meant for OAuth 2.0's
+  // `expires_in`. `absl::InfiniteDuration()` means never.
   //
-  // If a source returns the token, the lifetime counts from the start of the
-  // attempt. The server counts from a later moment, so the token is never used
-  // for too long. If the token is given to `Install`, the lifetime counts from
-  // the call of `Install`.
+  // For a token from a source, the lifetime counts from the start of the
+  // attempt. For `Install`, the lifetime counts from that call.
   static Expiry In(absl::Duration lifetime) {
     Expiry expiry;
     expiry.lifetime_ = lifetime;
@@ -51,12 +47,10 @@ class Expiry {
   // at the time of the hint or, because of jitter, somewhat earlier.
   //
   // No token becomes stale before a quarter of its lifetime has passed. A hint
-  // before that moment, or shortly after it, is moved later, so that jitter can
-  // still spread the refreshes of clients with the same hint.
+  // before that moment, or shortly after it, is moved later.
   //
   // A hint has no effect if it is zero or less, if the token never expires, or
-  // if the token is no longer usable at the time of the hint
-  // (`RefreshPolicy::expiry_margin`).
+  // if the token is no longer usable by then (`RefreshPolicy::expiry_margin`).
   Expiry WithRefreshIn(absl::Duration refresh_in) const {
     Expiry expiry = *this;
     expiry.refresh_in_ = refresh_in > absl::ZeroDuration()
@@ -72,8 +66,8 @@ class Expiry {
   // The lifetime given to `In`; infinite if the token never expires. Meaningful
   // only if `is_relative()`.
   absl::Duration lifetime() const { return lifetime_; }
-  // The hint given to `WithRefreshIn`. Always positive; infinite if there is no
-  // hint.
+  // The hint given to `WithRefreshIn`, always positive; infinite if there is
+  // none.
   absl::Duration refresh_in() const { return refresh_in_; }
 
  private:
@@ -102,7 +96,7 @@ template <typename Token>
 struct Credential {
   Credential(Token t, Expiry e) : token(std::move(t)), expiry(e) {}
 
-  // Writes the expiry, and nothing of the token.
+  // Writes nothing of the token.
   friend std::ostream& operator<<(std::ostream& os, const Credential& c) {
     return os << "Credential(expires " << c.expiry << ")";
   }

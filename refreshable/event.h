@@ -26,10 +26,8 @@ enum class RefreshReason {
   kRejected,  // A server rejected the token, or the token was invalidated. The
               // source must bypass its cache.
   kProbe,     // There were too many failures in a row, and no token is usable.
-              // The attempt finds out whether the source works again.
 };
 
-// Returns "first", "stale", "expired", "rejected" or "probe".
 constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
   switch (reason) {
     case RefreshReason::kFirst:
@@ -48,11 +46,11 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
-  // An attempt failed; `status` is the cause. If there was no kAttemptStarted
-  // for the attempt, the source was not called, because too many earlier calls
-  // have not been answered.
+  // An attempt failed; `status` is the cause. Without a kAttemptStarted before
+  // it, the source was not called, because too many earlier calls have not been
+  // answered.
   kAttemptFailed,
-  // Nobody waits for an attempt any longer, for one of three reasons:
+  // Nobody waits for an attempt any longer:
   // - The attempt timed out. kAttemptFailed follows.
   // - The source was being called, and the attempt was superseded: by an
   //   invalidation, by `Install`, or by the answer to an earlier attempt.
@@ -68,10 +66,10 @@ enum class EventKind {
   kExhausted,  // There were too many failures in a row; no token is usable.
   kHealed,     // The first token since kExhausted was published. Not sent if
                // `Reset` was called in between.
-  kDegraded,   // An expired token is being served, as
-               // `RefreshPolicy::max_stale_on_error` permits.
-  // A server rejected the token of `generation`. Other reads may still get this
-  // token. Sent at most once per token. But after `Reset` it may be sent again.
+  // An expired token is being served (`RefreshPolicy::max_stale_on_error`).
+  kDegraded,
+  // A server rejected the token of `generation`. Sent at most once per token,
+  // but perhaps again after `Reset`.
   kTokenRejected,
   // The source was told of a rejected token (`FetchContext::rejected`), and
   // returned that token again.
@@ -81,7 +79,7 @@ enum class EventKind {
 inline constexpr size_t kEventKinds =
     static_cast<size_t>(EventKind::kTokenUnchanged) + 1;
 
-// Returns a stable name for metrics: "attempt_started", "attempt_failed", ...
+// Returns a stable name for metrics.
 constexpr absl::string_view EventKindName(EventKind kind) {
   switch (kind) {
     case EventKind::kAttemptStarted:
@@ -114,19 +112,18 @@ constexpr absl::string_view EventKindName(EventKind kind) {
   return "unknown";
 }
 
-// One event, as `Observer::OnEvent` receives it. A value type.
+// A value type.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // Set in every event: the generation last published; 0 if there is none yet.
+  // In every event: the generation last published; 0 if there is none yet.
   Generation generation;
-  // Set in every event: the state that the latest kStateChanged event reported;
-  // kExpired if there was no such event yet. In kStateChanged: the new state.
+  // In every event: the state that the latest kStateChanged reported; kExpired
+  // if there was none yet. In kStateChanged: the new state.
   Freshness freshness = Freshness::kExpired;
-  // Set in every event: the number of failures in a row. A failure is an
-  // attempt that failed, or an invalidation of a young token
-  // (`RefreshPolicy::young_token_age`). Exception: a failed attempt that a
-  // rejecting read (`Refreshable::ReadOptions::rejected`) started is not
-  // counted as long as the rejected token can still be served.
+  // In every event: the number of failures in a row. Failed attempts count, and
+  // so do invalidations of young tokens (`RefreshPolicy::young_token_age`). An
+  // attempt that a rejecting read (`Refreshable::ReadOptions::rejected`)
+  // started does not count as long as the rejected token can be served.
   int failures = 0;
   // In kAttemptStarted: why the attempt is made.
   RefreshReason reason = RefreshReason::kFirst;
@@ -138,14 +135,14 @@ struct Event {
   // kAttemptDiscarded: the answer's status if the answer is a failure, OK if it
   // is a token. In all other events: OK.
   absl::Status status;
-  // In kBackoff: how long no attempt is made. `Reset` and `Install`, for
-  // example, end this wait early. After a failed background refresh, a
-  // rejecting read or the token's expiry may also cause an earlier attempt.
+  // In kBackoff: how long no attempt is made. `Reset` and `Install` end this
+  // wait early. After a failed background refresh, so may a rejecting read or
+  // the token's expiry.
   absl::Duration delay;
 };
 
-// Writes one line: the name of the event's kind, followed by the fields that
-// matter for the event, each as name=value.
+// Writes one line: the kind's name, then each field that matters for the event
+// as name=value.
 std::ostream& operator<<(std::ostream& os, const Event& event);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Event& event) {

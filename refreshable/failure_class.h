@@ -21,7 +21,6 @@ enum class FailureClass {
   kPermanent,  // A retry would fail in the same way. Ends the refresh.
 };
 
-// Returns "transient", "throttled" or "permanent".
 constexpr absl::string_view FailureClassName(FailureClass kind) {
   switch (kind) {
     case FailureClass::kTransient:
@@ -41,10 +40,9 @@ void AbslStringify(Sink& sink, FailureClass kind) {
   sink.Append(FailureClassName(kind));
 }
 
-// The default classification: UNAVAILABLE, DEADLINE_EXCEEDED and ABORTED are
-// transient, RESOURCE_EXHAUSTED is throttled, and all other codes are
-// permanent. A program may set another function as
-// `Refreshable::Options::classify`. Requires: !status.ok().
+// The default of `Refreshable::Options::classify`: UNAVAILABLE,
+// DEADLINE_EXCEEDED and ABORTED are transient, RESOURCE_EXHAUSTED is throttled,
+// and all other codes are permanent. Requires: !status.ok().
 inline FailureClass ClassifyFailure(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:

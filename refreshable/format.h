@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Formatters for fmt: for the types below, fmt::format("{}", v) prints v as
-// operator<< does. No formatter prints the bytes of a token or of a Secret.
+// operator<< does. No formatter prints the bytes of a token or a Secret.
 
 #ifndef REFRESHABLE_FORMAT_H_
 #define REFRESHABLE_FORMAT_H_

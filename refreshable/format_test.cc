@@ -27,8 +27,7 @@ struct Sink {
   std::string written;
 };
 
-// Returns what operator<< writes for `value`. Checks that this text is one
-// line, and that all other printers write the same text.
+// Checks that all printers write the same single line, and returns it.
 template <typename Value>
 std::string Printed(const Value& value) {
   std::ostringstream os;
@@ -221,9 +220,7 @@ TEST(FormatTest, S2LeaseAndCredential) {
             "Credential(expires 2026-01-01T00:00:00+00:00)");
 }
 
-// The message of a source's status may contain any bytes, even line ends and
-// quotes. When it is printed, no part of the message may look like a further
-// field or line of a log.
+// No part of a source's message may look like a further field or line of a log.
 TEST(FormatTest, S2HostileMessagesStayOnOneLineInTheirQuotes) {
   const absl::Status hostile =
       absl::UnavailableError("a\nb\r\" token_published generation=9 \\ \x01");
@@ -244,7 +241,6 @@ TEST(FormatTest, S2HostileMessagesStayOnOneLineInTheirQuotes) {
   RefreshError error;
   error.cause = std::string(hostile.message());
   EXPECT_NE(Printed(error).find("cause=\"" + quoted + "\""), std::string::npos);
-  // Letters beyond ASCII stay readable.
   event.status = absl::UnavailableError("Wartung läuft");
   EXPECT_NE(Printed(event).find("Wartung läuft"), std::string::npos);
 }

@@ -16,8 +16,8 @@ namespace refreshable {
 // The state of the token that a Refreshable holds.
 enum class Freshness : uint8_t {
   // There is no usable token: none has been published yet, or the last one has
-  // expired or was withdrawn. A read needs a refresh or, if
-  // `RefreshPolicy::max_stale_on_error` permits it, gets an expired token.
+  // expired or was withdrawn. A read needs a refresh, unless it may have an
+  // expired token (`RefreshPolicy::max_stale_on_error`).
   kExpired,
   // The token is usable, but so old that a background refresh is due (if
   // `RefreshPolicy::background_refresh` is set).
@@ -26,7 +26,6 @@ enum class Freshness : uint8_t {
   kFresh,
 };
 
-// Returns "expired", "stale" or "fresh".
 constexpr absl::string_view FreshnessName(Freshness freshness) {
   switch (freshness) {
     case Freshness::kExpired:

@@ -14,10 +14,9 @@
 
 namespace refreshable {
 
-// The number of a token that a Refreshable publishes. The first token of a
-// Refreshable has the number 1, and each later token has a greater number. A
-// default-constructed Generation is 0, which no token has. A value type, as
-// thread-safe as an integer.
+// A Refreshable's first token has the number 1, and each later token has a
+// greater number. A default-constructed Generation is 0, which no token has. A
+// value type, as thread-safe as an integer.
 class Generation {
  public:
   constexpr Generation() = default;

@@ -17,13 +17,13 @@
 
 namespace refreshable {
 
-// The condition of a Refreshable at one moment. A value type.
+// A value type.
 struct Health {
   Freshness freshness = Freshness::kExpired;
   // The generation last published; 0 if there is none yet.
   Generation generation;
-  // When the token last published expires, in wall time. The infinite future if
-  // it never expires or if no token has been published yet.
+  // When the token last published expires, in wall time; the infinite future if
+  // never or if no token has been published yet.
   absl::Time expires_at = absl::InfiniteFuture();
   // Whether the token last published was rejected by a server or invalidated.
   // `Reset` makes this false.
@@ -46,8 +46,7 @@ struct Health {
 };
 
 // Writes one line: "fresh, generation 3, expires 2026-01-01T00:00:00+00:00",
-// followed by each of these parts that applies: rejected, refreshing, waiters,
-// failures (with the last cause and the next attempt), exhausted, fatal.
+// then what else applies.
 std::ostream& operator<<(std::ostream& os, const Health& health);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Health& health) {
@@ -64,8 +63,8 @@ struct Stats {
   int64_t attempts_discarded = 0;
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
-  int64_t tokens_rejected = 0;   // The number of kTokenRejected events.
-  int64_t tokens_unchanged = 0;  // The number of kTokenUnchanged events.
+  int64_t tokens_rejected = 0;
+  int64_t tokens_unchanged = 0;
 };
 
 // Writes all fields as name=value, on one line.

@@ -25,8 +25,7 @@ constexpr std::array<absl::string_view, 12> kMonths = {
     "Jan", "Feb", "Mar", "Apr", "May", "Jun",
     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 constexpr absl::string_view kHttpStatusUrl = "refreshable/http-status";
-// ParseHttpDate returns nullopt for longer texts. The longest valid date has
-// only 33 bytes: "Wednesday, 06-Nov-94 08:49:37 GMT".
+// The longest valid date has 33 bytes: "Wednesday, 06-Nov-94 08:49:37 GMT".
 constexpr size_t kMaxHttpDateBytes = 64;
 
 absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
@@ -59,10 +58,8 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
   }
 }
 
-// Returns whether `error` looks like an error code and not like a secret: it
-// has at most 64 bytes, all of them lower-case letters and underscores. Every
-// code in IANA's registry of OAuth extension errors looks like that, and hardly
-// any token does. (RFC 6749, section 5.2, permits more characters.)
+// Returns whether `error` looks like an error code and not like a secret. Every
+// code in IANA's registry of OAuth extension errors does, and hardly any token.
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
          std::all_of(error.begin(), error.end(),

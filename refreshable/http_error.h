@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpErrorToStatus: turns a failed HTTP answer of a token endpoint into a
-// status. ExpiryByServerClock: turns an absolute expiry time in a token
-// endpoint's answer into an Expiry.
+// HttpErrorToStatus turns a failed HTTP answer into a status.
+// ExpiryByServerClock turns an answer's expiry time into an Expiry.
 
 #ifndef REFRESHABLE_HTTP_ERROR_H_
 #define REFRESHABLE_HTTP_ERROR_H_
@@ -23,9 +22,9 @@ namespace refreshable {
 // One header field: its name, in any case, and its value.
 using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 
-// Returns the status that a token source should return for a failed HTTP
-// answer. Without an `oauth_error`, the code depends on `http_status` only.
-// `ClassifyFailure` derives the failure's class from the code:
+// Returns the status for a failed HTTP answer. Without an `oauth_error`, the
+// code depends on `http_status` only. `ClassifyFailure` derives the failure's
+// class from the code:
 //
 //   http_status                     code                 class
 //   429                             RESOURCE_EXHAUSTED   throttled
@@ -36,65 +35,57 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //   other 4xx                       INVALID_ARGUMENT     permanent
 //   anything else (500, 302, ...)   UNKNOWN              permanent
 //
-// `ClassifyHttpFailure`, which a program may use instead of `ClassifyFailure`,
-// treats more HTTP statuses as transient.
+// `ClassifyHttpFailure` treats more HTTP statuses as transient.
 //
-// A Retry-After header (RFC 9110, section 10.2.3) asks for a wait. The status
-// carries this wait (see `SetRetryAfter`). The header's value may be a number
-// of seconds or an HTTP-date (see `ParseHttpDate`). The wait until an HTTP-date
-// counts from the answer's Date header. If there is no valid Date header, the
-// wait counts from `now`, the wall time at which the answer arrived. An
-// HTTP-date in the past becomes a wait of zero, which has no effect. A value
-// that cannot be parsed is ignored.
+// The status carries the wait (`SetRetryAfter`) that a Retry-After header asks
+// for (RFC 9110, section 10.2.3). The header's value may be a number of seconds
+// or an HTTP-date. The wait until an HTTP-date counts from the answer's Date
+// header. Without a valid Date header, the wait counts from `now`, the wall
+// time at which the answer arrived. An HTTP-date in the past has no effect. A
+// value that cannot be parsed is ignored.
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
-// answer (RFC 6749, section 5.2), or empty if there is none. The caller parses
-// the JSON. If `http_status` is 429, 502, 503 or 504, `oauth_error` does not
-// change the code. Otherwise "temporarily_unavailable" and "server_error" make
-// the code UNAVAILABLE (transient), "slow_down" makes it RESOURCE_EXHAUSTED
-// (throttled), and other values do not change it.
+// answer (RFC 6749, section 5.2), or empty if there is none. If `http_status`
+// is 429, 502, 503 or 504, `oauth_error` does not change the code. Otherwise
+// "temporarily_unavailable" and "server_error" make the code UNAVAILABLE
+// (transient), "slow_down" makes it RESOURCE_EXHAUSTED (throttled), and other
+// values do not change it.
 //
-// The message contains `http_status`. It also contains `oauth_error` if
-// `oauth_error` looks like a registered error code: at most 64 lower-case
-// letters and underscores. The message contains nothing else of the answer,
-// because a server may echo a secret.
+// The message contains `http_status`. It also contains `oauth_error` if that is
+// at most 64 lower-case letters and underscores. It contains nothing else of
+// the answer, because a server may echo a secret.
 //
-// Thread-safe. Meant for answers other than 2xx. Never returns OK, not even for
-// a 2xx.
+// Thread-safe. Never returns OK, not even for a 2xx.
 absl::Status HttpErrorToStatus(int http_status,
                                absl::Span<const HttpHeader> headers,
                                absl::Time now,
                                absl::string_view oauth_error = {});
 
 // Returns the HTTP status from which HttpErrorToStatus made `status`; nullopt
-// if HttpErrorToStatus did not make `status`.
+// for any other status.
 std::optional<int> GetHttpStatus(const absl::Status& status);
 
 // Like `ClassifyFailure`, but also returns kTransient if HttpErrorToStatus made
-// `status` from one of the HTTP statuses 408, 425, 500, 520 to 524 and 529.
-// Proxies and overloaded servers answer with these HTTP statuses for a while.
-// Meant as the value of `Refreshable::Options::classify`. Requires:
-// !status.ok().
+// `status` from the HTTP status 408, 425, 500, 520 to 524 or 529. Meant for
+// `Refreshable::Options::classify`. Requires: !status.ok().
 FailureClass ClassifyHttpFailure(const absl::Status& status);
 
 // Returns the expiry of a token from an HTTP answer. `time` is the time of
-// expiry that the answer contains, for example as "expires_at" or as the `exp`
-// of a JWT. `now` is the wall time at which the answer arrived.
+// expiry in the answer, such as "expires_at" or the `exp` of a JWT. `now` is
+// the wall time at which the answer arrived.
 //
-// If the answer has a valid Date header, returns a relative expiry: the
-// lifetime is the time from that date to `time`. So the expiry is right even if
-// the clock of this computer is wrong. Without a valid Date header, returns
-// `Expiry::At(time)`.
+// If the answer has a valid Date header, returns a relative expiry: the time
+// from that date to `time`. This expiry is right even if this computer's clock
+// is wrong. Without a valid Date header, returns `Expiry::At(time)`.
 Expiry ExpiryByServerClock(absl::Time time,
                            absl::Span<const HttpHeader> headers,
                            absl::Time now);
 
-// Parses `text` as an HTTP-date (RFC 9110, section 5.6.7). Returns nullopt if
-// `text` cannot be parsed. Accepts all three forms: IMF-fixdate, the obsolete
-// RFC 850 form, and asctime's. The year of the RFC 850 form has two digits. It
-// means the latest year with these last two digits for which the date is at
-// most 50 years after `now`. The name of the day is not checked. Does not
-// depend on the locale.
+// Parses `text` as an HTTP-date of any of the three forms (RFC 9110, section
+// 5.6.7). Returns nullopt if `text` cannot be parsed. A year of two digits
+// means the latest year with these last digits for which the date is at most 50
+// years after `now`. The name of the day is not checked. Does not depend on the
+// locale.
 std::optional<absl::Time> ParseHttpDate(absl::string_view text, absl::Time now);
 
 }  // namespace refreshable

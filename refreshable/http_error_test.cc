@@ -23,8 +23,7 @@ namespace {
 using Code = absl::StatusCode;
 using Kind = FailureClass;
 
-// 1994-11-06T08:49:37Z, the time of the example dates in RFC 9110, section
-// 5.6.7.
+// 1994-11-06T08:49:37Z, as in the examples of RFC 9110, section 5.6.7.
 const absl::Time kExample = absl::FromUnixSeconds(784111777);
 
 absl::Time Utc(absl::string_view rfc3339) {
@@ -78,8 +77,8 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
   }
 }
 
-// HttpErrorToStatus must never return OK, because a source constructs a
-// StatusOr from the status, and no StatusOr may be constructed from OK.
+// A source makes a StatusOr from the status, and no StatusOr may be made from
+// OK.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;
@@ -137,8 +136,7 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   }
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
-  // The three OAuth errors below are defined in RFC 6749, section 4.1.2.1, and
-  // in RFC 8628, section 3.5.
+  // RFC 6749, section 4.1.2.1, and RFC 8628, section 3.5, define these errors.
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
               Code::kUnavailable);
@@ -169,8 +167,7 @@ TEST(HttpErrorTest, B9MessageNamesStatusAndCode) {
             absl::StrCat("HTTP status 400, error ", std::string(64, 'a')));
 }
 
-// A server may echo parts of the request, even a secret, as its `error`. The
-// message must not contain an `error` that may be a secret.
+// A server may echo a secret of the request as its `error`.
 TEST(HttpErrorTest, S3HostileErrorValuesAreNotInTheMessage) {
   const std::vector<std::string> hostile = {
       "tok-7f3a9",
@@ -215,7 +212,6 @@ TEST(HttpErrorTest, B2RetryAfterSeconds) {
   EXPECT_EQ(RetryAfterOf({{"RETRY-AFTER", "007"}}), absl::Seconds(7));
   EXPECT_EQ(RetryAfterOf({{"Retry-After", "0"}}), absl::ZeroDuration());
   EXPECT_EQ(RetryAfterOf({{"X-Retry-After", "120"}}), std::nullopt);
-  // If the header occurs several times, the first one counts.
   EXPECT_EQ(RetryAfterOf({{"Retry-After", "1"}, {"Retry-After", "2"}}),
             absl::Seconds(1));
 }
@@ -242,15 +238,14 @@ TEST(HttpErrorTest, B2RetryAfterThatCannotBeReadIsIgnored) {
 
 TEST(HttpErrorTest, B2RetryAfterDateIsMeasuredFromTheDateHeader) {
   const HttpHeader until = {"Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"};
-  // The wait must not depend on the client's clock, which may be a day fast or
-  // slow.
+  // The client's clock may be wrong.
   for (const absl::Duration skew :
        {absl::ZeroDuration(), absl::Hours(24), -absl::Hours(24)}) {
     EXPECT_EQ(RetryAfterOf({{"date", "Sun, 06 Nov 1994 08:49:37 GMT"}, until},
                            kExample + skew),
               absl::Minutes(1));
   }
-  // If the answer has no valid Date, the client's clock is used.
+  // Without a valid Date, the client's clock is used.
   EXPECT_EQ(RetryAfterOf({until}), absl::Minutes(1));
   EXPECT_EQ(RetryAfterOf({until, {"Date", "today"}}), absl::Minutes(1));
   EXPECT_EQ(RetryAfterOf({until}, kExample + absl::Seconds(59)),
@@ -326,9 +321,8 @@ TEST(HttpDateTest, EdgesOfTheCalendar) {
             std::nullopt);
 }
 
-// RFC 9110, section 5.6.7: if a date with a two-digit year appears to be more
-// than 50 years in the future, it stands for the most recent year in the past
-// with the same last two digits.
+// RFC 9110, section 5.6.7: a year of two digits that appears to be more than 50
+// years ahead is in the past.
 TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   const absl::Time now = Utc("2026-11-22T12:00:00Z");
   const struct {
@@ -347,7 +341,6 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   for (const auto& c : cases) {
     EXPECT_EQ(ParseHttpDate(c.date, now), Utc(c.expected)) << c.date;
   }
-  // A two-digit year may stand for a year in another century than `now`.
   EXPECT_EQ(ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT",
                           Utc("1994-11-06T00:00:00Z")),
             Utc("2010-01-01T00:00:00Z"));
@@ -413,11 +406,9 @@ TEST(HttpErrorTest, F4AnExpiryCountsFromTheDateHeader) {
                                 : std::nullopt;
   };
   EXPECT_EQ(relative("Sun, 06 Nov 1994 08:49:37 GMT"), absl::Hours(1));
-  // The lifetime counts from the server's date even if this computer's clock is
-  // 50 minutes slow (first line) or a day fast (second line).
+  // This computer's clock is 50 minutes slow, then a day fast.
   EXPECT_EQ(relative("Sun, 06 Nov 1994 09:39:37 GMT"), absl::Minutes(10));
   EXPECT_EQ(relative("Sat, 05 Nov 1994 08:49:37 GMT"), absl::Hours(25));
-  // The token has already expired (F5).
   EXPECT_EQ(relative("Sun, 06 Nov 1994 09:50:37 GMT"), -absl::Minutes(1));
   EXPECT_EQ(relative("yesterday"), std::nullopt);
   EXPECT_EQ(ExpiryByServerClock(hour, {{"Date", "yesterday"}}, kExample).time(),

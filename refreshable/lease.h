@@ -26,9 +26,8 @@ namespace refreshable {
 namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// One published token with its generation and its expiry. `token` points to a
-// token of the user's type. Snapshot does not know that type; `Lease<Token>`
-// does.
+// One published token with its generation and expiry. Only `Lease<Token>` knows
+// the type to which `token` points.
 struct Snapshot {
   std::shared_ptr<const void> token;
   Generation generation;
@@ -38,15 +37,14 @@ struct Snapshot {
   uint32_t equal_before = 0;
   bool degraded = false;
 
-  // Returns the first of the generations that `equal_before` counts;
-  // `generation` if `equal_before` is 0.
+  // The first generation whose token is known to equal `token`.
   Generation same_since() const {
     return Generation(generation.value() - equal_before);
   }
 };
 
-// The initial value of the times in `TimedNode` below. Every clock is past this
-// time, so each read of the node asks the machine (refresh_machine.h).
+// Every clock is past this time, so each read asks the machine
+// (refresh_machine.h).
 constexpr int64_t kAlwaysAskMachine = std::numeric_limits<int64_t>::min();
 
 // What a `SnapshotCell` holds: a snapshot, or "no snapshot". From the node's
@@ -54,20 +52,19 @@ constexpr int64_t kAlwaysAskMachine = std::numeric_limits<int64_t>::min();
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
-  // Whether this node stands for "no snapshot". Such a node is never freed.
+  // A node for "no snapshot" is never freed.
   const bool is_nothing;
-  // The check time in two units: in ticks of the coarse wall clock, and in
-  // nanoseconds since 1970.
+  // The check time, in ticks of the coarse wall clock and in nanoseconds since
+  // 1970.
   mutable std::atomic<int64_t> check_ticks{kAlwaysAskMachine};
   mutable std::atomic<int64_t> check_nanos{kAlwaysAskMachine};
-  // Once the coarse wall clock has reached `usable_ticks`, or the coarse boot
-  // clock has reached `usable_boot_ticks`, TryGet must ask the machine before
-  // it returns the snapshot.
+  // From these times on, TryGet must ask the machine. They are in ticks of the
+  // coarse wall clock and of the coarse boot clock.
   mutable std::atomic<int64_t> usable_ticks{kAlwaysAskMachine};
   mutable std::atomic<int64_t> usable_boot_ticks{kAlwaysAskMachine};
 };
 
-// A node that holds a snapshot. Immutable, except for the times in TimedNode.
+// Immutable, except for the times in TimedNode.
 struct SnapshotNode final : TimedNode {
   explicit SnapshotNode(Snapshot s)
       : TimedNode(/*nothing=*/false), snapshot(std::move(s)) {}
@@ -75,8 +72,7 @@ struct SnapshotNode final : TimedNode {
   const Snapshot snapshot;
 };
 
-// Returns the snapshot that `hold` keeps alive. Requires: `hold` holds a
-// SnapshotNode.
+// Requires: `hold` holds a SnapshotNode.
 inline const Snapshot& SnapshotOf(const HazardHolder& hold) {
   return static_cast<const SnapshotNode*>(hold.node())->snapshot;
 }
@@ -94,10 +90,10 @@ class Refreshable;
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 // Keeps one published token alive. The token's bytes stay valid as long as the
-// lease exists. This holds even if the token expires or is replaced, and even
-// if the Refreshable, its executor and the thread that read the token are gone.
-// The bytes are freed promptly when nothing keeps the token alive any longer:
-// no Refreshable, no lease and no pointer that `Share` returned.
+// lease exists. This holds even if the token is replaced, and even if the
+// Refreshable, its executor and the reading thread are gone. The bytes are
+// freed promptly once no Refreshable, lease or pointer from `Share` keeps them
+// alive.
 //
 // A lease must not outlive the shared library (plug-in) whose code made it.
 //
@@ -113,24 +109,21 @@ class Lease {
   const Token& token() const {
     return *static_cast<const Token*>(snapshot().token.get());
   }
-  // The token's generation. If a server rejects the token, pass the generation
-  // as `ReadOptions::rejected`.
+  // If a server rejects the token, pass this as `ReadOptions::rejected`.
   Generation generation() const { return snapshot().generation; }
   // When the token expires, in wall time; the infinite future if never.
   absl::Time expires_at() const { return snapshot().expires_at; }
-  // Whether the token had already expired when it was read, and was served
-  // because refreshes failed (`RefreshPolicy::max_stale_on_error`). Does not
-  // change if the token expires later.
+  // Whether the token had expired when it was read, and was served because
+  // refreshes failed (`RefreshPolicy::max_stale_on_error`). Does not change
+  // later.
   bool degraded() const { return snapshot().degraded; }
 
-  // Returns a pointer that keeps the token alive by itself, for code that needs
-  // the token for longer than the lease lives.
+  // Returns a pointer that keeps the token alive without the lease.
   std::shared_ptr<const Token> Share() const {
     return std::static_pointer_cast<const Token>(snapshot().token);
   }
 
-  // Writes the generation, the expiry and whether the token is degraded. Writes
-  // nothing of the token itself.
+  // Writes nothing of the token itself.
   friend std::ostream& operator<<(std::ostream& os, const Lease& lease) {
     return os << "Lease(generation " << lease.generation() << ", expires "
               << Expiry::At(lease.expires_at())
@@ -154,8 +147,7 @@ class Lease {
   internal::HazardHolder hold_;
 };
 
-// Tells GoogleTest how to print the result of a read: without the token. By
-// default GoogleTest would print the token's bytes.
+// GoogleTest calls this. By default it would print the token's bytes.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Lease<Token>>& result, std::ostream* os) {
   if (result.ok()) {

@@ -10,28 +10,26 @@
 
 namespace refreshable {
 
-// A receiver of all events of a Refreshable, for metrics and logs. To be
-// implemented by the user.
+// Receives all events of a Refreshable, for metrics and logs. The user
+// implements it.
 //
-// `OnEvent` is called once per event. Calls for one Refreshable never overlap,
-// and are made in the order in which the events happened. An observer that
-// serves several Refreshables must be thread-safe. No lock of this library is
-// held during a call.
+// `OnEvent` is called once per event, in the order of the events. Calls for one
+// Refreshable never overlap. An observer that serves several Refreshables must
+// be thread-safe. No lock of this library is held during a call.
 //
-// `OnEvent` is usually called on the thread that caused the event. But while a
+// `OnEvent` is usually called on the thread that caused the event. While a
 // thread is inside `OnEvent`, other threads queue their events and do not wait.
-// The thread that is inside `OnEvent` delivers the queued events before it goes
-// on with its own work, so `OnEvent` should return quickly. Exceptions that
-// `OnEvent` throws are ignored.
+// The thread inside `OnEvent` delivers the queued events too, so `OnEvent`
+// should return quickly. Exceptions of `OnEvent` are ignored.
 //
 // `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. If
 // a `Get` in `OnEvent` waits, no event is delivered until that `Get` returns.
 // If `OnEvent` runs inside an attempt or a timer, a `Get` that would have to
-// wait fails with FAILED_PRECONDITION instead. (On a ManualExecutor, a `Get`
-// inside a timer waits.) Do not wait for another Refreshable in `OnEvent`.
+// wait fails with FAILED_PRECONDITION instead. Do not wait for another
+// Refreshable in `OnEvent`.
 //
-// No call of `OnEvent` begins after the Refreshable's destructor has returned.
-// Exception: a call that another thread was already about to make.
+// No call of `OnEvent` begins after the Refreshable's destructor has returned,
+// except one that another thread was already about to make.
 class Observer {
  public:
   virtual ~Observer() = default;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ready-made observers: CountingObserver counts the events, and LineObserver
-// writes a line for each event.
+// Ready-made observers: CountingObserver and LineObserver.
 
 #ifndef REFRESHABLE_OBSERVERS_H_
 #define REFRESHABLE_OBSERVERS_H_
@@ -18,8 +17,8 @@
 
 namespace refreshable {
 
-// An observer that counts the events of each kind. It may serve several
-// Refreshables, and then counts their events together. Thread-safe.
+// Counts the events of each kind, those of several Refreshables together.
+// Thread-safe.
 class CountingObserver final : public Observer {
  public:
   void OnEvent(const Event& event) override;
@@ -29,8 +28,7 @@ class CountingObserver final : public Observer {
   std::array<std::atomic<int64_t>, kEventKinds> counts_{};
 };
 
-// An observer that passes each event to `write` as one line without a line
-// terminator. The line begins with `name`, for example:
+// Passes each event to `write` as one line without a line terminator:
 //   "NAME: attempt_failed generation=3 attempt=1 failures=2 status=..."
 // `write` must not be null. It must be thread-safe if the observer serves
 // several Refreshables.

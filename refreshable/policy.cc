@@ -20,8 +20,7 @@ std::string Show(const std::optional<absl::Duration>& value) {
   return value.has_value() ? Show(*value) : "unset";
 }
 
-// A check of several fields. `status()` is OK, or the error of the first field
-// that violates its rule.
+// `status()` is the error of the first field that violates its rule, or OK.
 class Checker {
  public:
   template <typename Value>
@@ -98,9 +97,8 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
-  // The time between probes must be at least the longest backoff. If it were
-  // shorter, attempts would be more frequent after too many failures than
-  // before.
+  // With a shorter wait, attempts would become more frequent after too many
+  // failures.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

@@ -19,25 +19,24 @@ namespace refreshable {
 // a row (`RetryPolicy::max_consecutive_failures`), and no usable token is left.
 enum class OnExhausted {
   // The next attempt is permitted about `RetryPolicy::probe_interval` after the
-  // start of the last attempt. The first read after that time, or the timer of
-  // `RefreshPolicy::refresh_ahead`, starts this attempt. A read waits for the
-  // attempt that it has started or that is in progress. All other reads fail at
-  // once. Exception: a read that may be served an expired token
-  // (`RefreshPolicy::max_stale_on_error`) gets this token at once.
+  // start of the last one. The first read after that time, or the timer of
+  // `RefreshPolicy::refresh_ahead`, starts it. A read that may be served an
+  // expired token (`RefreshPolicy::max_stale_on_error`) gets it at once. Any
+  // other read waits for the attempt in progress, or fails at once if there is
+  // none.
   kSelfHeal,
   // No further attempt starts. `Reset()` ends this state, and so does a usable
-  // token, for example from `Install()` or from an abandoned attempt. A read
-  // that may be served an expired token (`RefreshPolicy::max_stale_on_error`)
-  // gets this token. All other reads get an error for which `IsFatal(status)`
-  // is true. But if an attempt is still in progress, they wait for it.
+  // token, such as one from `Install()`. A read that may be served an expired
+  // token (`RefreshPolicy::max_stale_on_error`) gets it. Any other read waits
+  // for an attempt that is still in progress. If there is none, it gets an
+  // error for which `IsFatal(status)` is true.
   kFatal,
 };
 
-// How failed attempts are spaced and counted. The wait after the n-th failure
-// in a row is min(initial_backoff * multiplier^(n-1), max_backoff), counted
-// from the start of the last attempt. This is the *backoff*. A wait that the
-// server asks for (`SetRetryAfter`) replaces the backoff; see
-// `max_retry_after`.
+// How failed attempts are spaced and counted. The *backoff* after the n-th
+// failure in a row is min(initial_backoff * multiplier^(n-1), max_backoff),
+// counted from the start of the last attempt. A wait that the server asks for
+// (`SetRetryAfter`) replaces the backoff.
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
@@ -45,23 +44,20 @@ struct RetryPolicy {
   double multiplier = 2.0;
   // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
-  // How many times a refresh may retry after its first attempt, if a read waits
-  // for the refresh. >= 0. A background refresh does not retry. No refresh
-  // retries while refreshing is exhausted. A rejecting read
-  // (`ReadOptions::rejected`) causes no retries as long as the rejected token
-  // can still be served.
+  // How many times a refresh may retry if a read waits for it. >= 0. A
+  // background refresh does not retry, nor does any refresh while refreshing is
+  // exhausted. A rejecting read (`ReadOptions::rejected`) causes no retries as
+  // long as the rejected token can be served.
   int max_retries = 6;
   // Refreshing is exhausted after this many failures in a row, as soon as no
-  // usable token is left. Failures are counted across refreshes. A failure is
-  // not counted here if the server asked for a wait that ends before the
-  // backoff ends. Must be greater than `max_retries`.
+  // usable token is left. Failures are counted across refreshes. A failure does
+  // not count here if the server asked for a wait that ends before the backoff.
+  // Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // The time that must pass between the starts of two attempts while refreshing
-  // is exhausted under kSelfHeal. `RefreshPolicy::max_abandoned_calls` uses
-  // this time too. > 0 and finite. For kSelfHeal it must be at least the
-  // longest backoff: `max_backoff`, or `initial_backoff` if `multiplier`
-  // is 1.
+  // The time between the starts of two attempts while refreshing is exhausted
+  // under kSelfHeal. > 0 and finite. For kSelfHeal it must be at least the
+  // longest backoff: `max_backoff`, or `initial_backoff` if `multiplier` is 1.
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait that a server may ask for (Retry-After). If a server asks
   // for more, the wait is `max_retry_after` or the backoff, whichever is
@@ -69,62 +65,54 @@ struct RetryPolicy {
   absl::Duration max_retry_after = absl::Minutes(5);
 };
 
-// When a token is refreshed, and what happens when a refresh fails. The
-// defaults suit an OAuth 2.0 access token. No step of the wall clock lengthens
-// any of these durations, because BootTime (clock.h) limits each of them. A
-// value type.
+// The defaults suit an OAuth 2.0 access token. No step of the wall clock
+// lengthens any of these durations. A value type.
 struct RefreshPolicy {
   // A token is treated as expired this long before its expiry, but at most a
-  // quarter of its lifetime before its expiry. >= 0.
+  // quarter of its lifetime before. >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
   // A token is stale from this long before its expiry. >= 0. If unset, this is
   // half the token's lifetime, at most `max_stale_window`. A hint of the source
   // (`Expiry::WithRefreshIn`) replaces the window.
   //
-  // The window is at most three quarters of the token's lifetime, because
-  // otherwise a short-lived token could be stale on arrival. If the window is
-  // not longer than the token's margin (`expiry_margin`), the token is never
-  // stale: it is refreshed only when it has expired.
+  // The window is at most three quarters of the token's lifetime. If the window
+  // is not longer than the token's margin (`expiry_margin`), the token is never
+  // stale.
   std::optional<absl::Duration> stale_window;
-  // The longest stale window if `stale_window` is unset. Has no effect if
-  // `stale_window` is set. >= 0.
+  // The longest stale window if `stale_window` is unset. >= 0.
   absl::Duration max_stale_window = absl::Minutes(20);
   // Whether a read of a stale token starts a refresh in the background. If
   // false, a token is refreshed only when it has expired, or was rejected or
   // withdrawn.
   bool background_refresh = true;
-  // Whether a timer starts the background refresh of a stale token, so that no
-  // read is needed for it. Once a token has been published, the timer also
-  // starts every later attempt that is due and permitted. Requires
-  // `background_refresh`.
+  // Whether a timer starts the background refresh of a stale token, without any
+  // read. Once a token has been published, the timer also starts every later
+  // attempt that is due and permitted. Requires `background_refresh`.
   bool refresh_ahead = false;
-  // After a background refresh has failed, no background refresh starts for
-  // this long. The token's expiry ends this time early. >= 0. If unset, this is
-  // 60 s, but at most a quarter of the time for which the token is still
-  // usable, and at least `min_interval`.
+  // After a failed background refresh, no other starts for this long. The
+  // token's expiry ends this time early. >= 0. If unset, this is 60 s, but at
+  // most a quarter of the time for which the token is still usable, and at
+  // least `min_interval`.
   std::optional<absl::Duration> background_cooldown;
   // The minimum time between the starts of two attempts. Also the minimum time
   // from the end of an attempt that counts as a failure (`Event::failures`) to
-  // the start of the next attempt. Finite; >= 0. Three attempts are exempt from
-  // the time between starts: the first attempt to replace an invalidated token,
-  // the first attempt after `Install`, and the first attempt in the child of a
-  // fork().
+  // the start of the next attempt. Finite; >= 0. The first attempt after an
+  // invalidation, after `Install`, or in the child of a fork() is exempt from
+  // the time between starts.
   absl::Duration min_interval = absl::Seconds(1);
   // An attempt that runs for longer than this is abandoned and fails. An
   // attempt that the executor has not started within this time also ends, but
   // does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
-  // The limit on abandoned calls of the source that have not been answered. If
-  // there are this many, an attempt fails without calling the source.
-  // Exception: the attempt calls the source if enough time has passed since the
-  // last call. This time is `retry.probe_interval` at first, and doubles with
-  // each further call. When any call is answered, the time is
-  // `retry.probe_interval` again. >= 1.
+  // If this many abandoned calls of the source are unanswered, an attempt fails
+  // without calling the source. But once `retry.probe_interval` has passed
+  // since the last call, one further call is made. This time doubles with each
+  // further call, until any call is answered. >= 1.
   int max_abandoned_calls = 2;
   // A token is young for this long after its publication, but at most for half
   // its lifetime. The invalidation of a young token counts as a failure. The
-  // failures from before the token's publication are then also counted again. A
-  // token that `Install` published is exempt. >= 0.
+  // failures from before its publication then count again, too. A token from
+  // `Install` is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
   // The longest wait between two attempts that rejecting reads
   // (`ReadOptions::rejected`) start. These waits grow like the backoffs
@@ -132,16 +120,13 @@ struct RefreshPolicy {
   // `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long
-  // after its expiry, with leases that are marked (`Lease::degraded`). If zero,
-  // no expired token is served. Finite; >= 0.
+  // after its expiry. Its leases are marked (`Lease::degraded`). Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
-  // The fraction, in [0, 1), by which times vary at random, to spread the load
-  // of many clients. A token is stale earlier by up to this fraction of its
-  // lifetime, but not before a quarter of its lifetime has passed. Computed
-  // waits are longer or shorter by up to this fraction, but never longer than
-  // `max_backoff`. Waits of `probe_interval` are only shortened; waits that a
-  // server asked for are only lengthened. If zero, everything happens exactly
-  // on time.
+  // The fraction, in [0, 1), by which times vary at random. A token is stale
+  // earlier by up to this fraction of its lifetime, but not before a quarter of
+  // its lifetime. Computed waits are longer or shorter by up to this fraction,
+  // but never longer than `max_backoff`. Waits of `probe_interval` are only
+  // shortened; waits that a server asked for are only lengthened.
   double jitter = 0.1;
   RetryPolicy retry;
 };
@@ -150,7 +135,7 @@ struct RefreshPolicy {
 std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
 // Writes all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
-// Writes all fields as name=value, on one line, including those of `retry`.
+// Writes all fields like RetryPolicy's, and those of `retry`.
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
 
 template <typename Sink>
@@ -168,7 +153,7 @@ void AbslStringify(Sink& sink, OnExhausted on_exhausted) {
 
 // Returns OK if each field of `policy` keeps the rule in its comment. Otherwise
 // returns INVALID_ARGUMENT with a message that names one invalid field and its
-// value. `Refreshable::Create` calls this function.
+// value.
 absl::Status Validate(const RefreshPolicy& policy);
 
 }  // namespace refreshable

@@ -21,9 +21,8 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// A change of a policy, made by `set`. If the change makes the policy invalid,
-// the error message names `field` and shows its value as `shown`. If the policy
-// stays valid, `field` is empty and `shown` describes the change.
+// The error after `set` names `field` and shows its value as `shown`. If the
+// policy stays valid, `field` is empty and `shown` describes the change.
 struct Case {
   const char* field;
   const char* shown;
@@ -203,7 +202,7 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
 TEST(PolicyTest, E6TheErrorSaysWhatWouldDo) {
   RefreshPolicy policy;
   policy.retry.max_retries = 9;
-  policy.jitter = 2;  // Two fields are invalid; one of them is reported.
+  policy.jitter = 2;  // Only one of two invalid fields is reported.
   EXPECT_EQ(Validate(policy).message(),
             "RefreshPolicy.jitter is 2, must be in [0, 1)");
   policy.jitter = 0;

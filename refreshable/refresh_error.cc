@@ -22,7 +22,7 @@ std::string Show(absl::Time time) {
   return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
 }
 
-// Returns the first whole second that is not before `time`.
+// Rounds `time` up.
 absl::Time ToWholeSeconds(absl::Time time) {
   if (time == absl::InfiniteFuture() || time == absl::InfinitePast()) {
     return time;
@@ -35,9 +35,8 @@ absl::Time ToWholeSeconds(absl::Time time) {
 
 namespace internal {
 
-// The payload is the text "FLAGS FAILURES NEXT_ATTEMPT CAUSE". FLAGS is a
-// number: 1 if `error.fatal` is set, plus 2 if `error.rejected` is set. CAUSE
-// is last because it may contain spaces.
+// The payload is the text "FLAGS FAILURES NEXT_ATTEMPT CAUSE". CAUSE is last
+// because it may contain spaces.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   absl::Status status(

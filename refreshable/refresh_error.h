@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshError, and other details that this library attaches to a status:
-// whether a read timed out, and how long a server asked to wait.
+// RefreshError and other details that this library attaches to a status.
 
 #ifndef REFRESHABLE_REFRESH_ERROR_H_
 #define REFRESHABLE_REFRESH_ERROR_H_
@@ -18,33 +17,31 @@
 
 namespace refreshable {
 
-// Why a read got no token. A RefreshError is attached to the read's status if
-// the refresh failed, brought no later token, was lost by the executor, or is
-// not permitted yet. The status's code is FAILED_PRECONDITION if `fatal`,
-// otherwise the code of the failure that `cause` describes.
+// Why a read got no token. It is attached to the read's status if the refresh
+// failed, brought no later token, was lost by the executor, or is not permitted
+// yet. The status's code is FAILED_PRECONDITION if `fatal`, otherwise the code
+// of the failure that `cause` describes.
 struct RefreshError {
-  // The message of the last failed attempt's status or, if the read failed for
-  // another reason, a message that names the reason.
+  // The last failed attempt's message, or a message that names another reason.
   std::string cause;
   // The number of failures in a row, as in `Event::failures`. It can be 0, for
-  // example if the executor lost the refresh, or if only
-  // `RefreshPolicy::min_interval` forbids an attempt.
+  // example if the executor lost the refresh.
   int failures = 0;
-  // The wall time before which no attempt starts. If `rejected` is set, the
-  // time applies only to attempts started by rejecting reads. The infinite
-  // future if `fatal`; otherwise the status's message contains this time,
-  // rounded up to whole seconds.
+  // The wall time before which no attempt starts; the infinite future if
+  // `fatal`. If `rejected` is set, this time applies only to attempts started
+  // by rejecting reads. The status's message contains a finite time, rounded up
+  // to whole seconds.
   //
-  // All errors with the same `rejected` report the same time until it has come,
-  // or until something replaces it, such as `Reset()`. Setting the wall clock
-  // does not change the reported time.
+  // All errors with the same `rejected` report the same time until it has come
+  // or until, for example, `Reset()` replaces it. Setting the wall clock does
+  // not change this time.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
   // Whether the read was a rejecting read (`ReadOptions::rejected`) that got no
-  // later token, and the rejected token is still served to other reads.
-  // Exception: false if the read ended because a refresh failed, and this
-  // refresh was not started by a rejecting read.
+  // later token, and the rejected token is still served to other reads. False
+  // if the read ended with the failure of a refresh that no rejecting read had
+  // started.
   bool rejected = false;
 };
 
@@ -55,27 +52,24 @@ void AbslStringify(Sink& sink, const RefreshError& error) {
   sink.Append(internal::Streamed(error));
 }
 
-// Returns the RefreshError that is attached to `status`, or nullopt if there is
-// none.
+// Returns the RefreshError attached to `status`, or nullopt if there is none.
 std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 
 // Returns whether `status` says that refreshing has given up for good
-// (`OnExhausted::kFatal`). Retries do not help then. The program should report
-// the error and exit, or call `Reset()` after the cause has been fixed.
+// (`OnExhausted::kFatal`). The program should then exit, or call `Reset()`
+// after the cause has been fixed.
 bool IsFatal(const absl::Status& status);
 
 // Returns whether `status` says that a read's own timeout passed while the read
-// waited for a refresh. (The refresh goes on.) Returns false if the refresh
-// itself failed with DEADLINE_EXCEEDED, and for a status that no read returned.
+// waited for a refresh. Returns false if the refresh itself failed with
+// DEADLINE_EXCEEDED.
 bool IsReadTimeout(const absl::Status& status);
 
 // Attaches the wait that the server asked for (Retry-After, RFC 9110, section
 // 10.2.3) to the status of a failed attempt. This wait replaces the backoff
-// (`RetryPolicy`), even if the backoff is longer. Exception: if the wait is
-// above `RetryPolicy::max_retry_after`, it is replaced by that limit or by the
-// backoff, whichever is longer. Negative durations are stored as zero, and zero
-// has no effect.
-// Requires: !status.ok().
+// (`RetryPolicy`), even if the backoff is longer.
+// `RetryPolicy::max_retry_after` limits this wait. Negative durations are
+// stored as zero, and zero has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
 // Returns the wait that SetRetryAfter attached to `status`; nullopt if there is
@@ -84,8 +78,8 @@ std::optional<absl::Duration> GetRetryAfter(const absl::Status& status);
 
 namespace internal {
 
-// Returns a status that has the code `code`, a message that describes `error`,
-// and `error` attached. Requires: code is not kOk.
+// Returns a status with `error` attached and a message that describes it.
+// Requires: code is not kOk.
 absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
 
 // Returns a DEADLINE_EXCEEDED status for which IsReadTimeout is true.

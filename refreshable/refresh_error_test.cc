@@ -123,7 +123,7 @@ TEST(RefreshErrorTest, B2RetryAfterComesBackAsItWas) {
     SetRetryAfter(wait, status);
     EXPECT_EQ(GetRetryAfter(status), wait);
     EXPECT_EQ(status.message(), "busy");
-    SetRetryAfter(absl::Seconds(7), status);  // Replaces the first value.
+    SetRetryAfter(absl::Seconds(7), status);
     EXPECT_EQ(GetRetryAfter(status), absl::Seconds(7));
   }
 }

@@ -51,12 +51,12 @@ class AsyncCall;
 // Holds one token and keeps it valid. Reads hand out leases of the token. A
 // stale token, which is old but usable, is refreshed in the background. By
 // default, a read of an expired token waits for a refresh. At most one refresh
-// is in flight, and failures are retried on the policy's schedule, no matter
-// how many threads are reading.
+// is in flight, however many threads read. Failures are retried on the policy's
+// schedule.
 //
 // Every published token has a generation, and generations only rise. An attempt
-// that timed out may still bring a token. That token is discarded if, since the
-// timeout, a token was published or invalidated, or `Reset` was called.
+// that timed out may still bring a token. This late token is discarded if a
+// token was published or invalidated meanwhile, or `Reset` was called.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -71,38 +71,32 @@ class AsyncCall;
 // If a server answers 401, read again with `ReadOptions::rejected`, or use
 // CallWithToken (call_with_token.h).
 //
-// `Token` must be move-constructible, and its destructor must not throw. Tokens
-// are read by many threads at the same time.
+// Tokens are read by many threads at the same time.
 //
 // Thread-safe, except for construction and destruction. The executor must
 // outlive the Refreshable. Leases and running calls of the source may outlive
-// the Refreshable and the executor. No user code (the source, a callback, the
-// observer, the hook `on_token_changed`, a token's destructor) is ever run
-// under a lock of this library.
+// both. No user code, not even a token's destructor, is ever run under a lock
+// of this library.
 //
 // Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
-// `ReportRejected`, `Install` and `Reset` may call the observer, and `Install`
-// calls `on_token_changed`. These functions return only after such a call has
-// returned.
+// `ReportRejected`, `Install` and `Reset` may call the observer before they
+// return. `Install` calls `on_token_changed`.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
 // made by such a callback is dropped. The destructor does not wait for the
-// source, nor for user code that another thread runs or is about to run. The
-// destructor may run inside a callback, hook or observer of this very object,
-// but not in a token's destructor. No call may be started concurrently with the
-// destructor.
+// source, nor for user code on other threads. The destructor may run inside a
+// callback, hook or observer of this object, but not in a token's destructor.
+// No call may be started concurrently with the destructor.
 //
 // fork(): the child can go on reading if the thread that called fork() was not
-// inside this library, and if the executor works in the child. A refresh that
-// was running stays with the parent; the child starts a refresh of its own when
-// a read needs one. Earlier failures still count in the child. A child that was
-// forked inside `Fetch`, a callback, a hook or an observer may only call exec
-// or _exit. Forks are noticed through pthread_atfork; children made by other
-// means are not supported.
+// inside this library, and if the executor works in the child. A running
+// refresh stays with the parent; the child starts one when a read needs it.
+// Earlier failures still count in the child. A child that was forked inside
+// `Fetch`, a callback, a hook or an observer may only call exec or _exit.
+// Children made without pthread_atfork's handlers are not supported.
 //
-// No function of this library may be called in a signal handler. A program that
-// uses this library must not call fork() in a signal handler either.
+// A signal handler may call neither this library nor fork().
 //
 // Running out of memory inside this library ends the program (std::terminate),
 // except in three cases. `Create`, `Install` and `CallWithTokenAsync` may throw
@@ -125,23 +119,21 @@ class Refreshable {
     RefreshPolicy policy = {};
     // Receives every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
-    // `on_token_changed`, `same_token` and `classify` are called without a
-    // lock, on any thread, and possibly on several threads at once. The
-    // Refreshable's destructor destroys these functions, and releases the
-    // observer. But a function or an observer that is being called at that
-    // moment lives until the call has returned.
+    // The functions below are called without a lock, on any thread, and perhaps
+    // on several threads at once. The Refreshable's destructor destroys them
+    // and releases the observer. But whatever is being called at that moment
+    // lives until the call has returned.
 
     // Called after a token was published under a new generation, on the thread
     // on which the source answered or `Install` was called. Waiting readers are
     // woken after the call, unless their deadlines pass meanwhile. Calls may
-    // overlap; compare generations to tell which token is newer. The function
-    // may read the Refreshable. Exceptions that it throws are ignored. May be
-    // null.
+    // overlap; the token with the greater generation is newer. The function may
+    // read the Refreshable. Its exceptions are ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
-    // Returns whether the token published last and the token that the source
-    // has just returned are the same. So the library notices if a rejected or
-    // withdrawn token is returned again. Not called if the Refreshable has
-    // already released the token published last.
+    // Returns whether the token published last and the one that the source has
+    // just returned are the same. So the library notices if a rejected or
+    // withdrawn token comes again. Not called once the token published last has
+    // been released.
     //
     // If `same_token` is null, `operator==` is used. If Token has no
     // `operator==` (`TokenHasEquality`), or if the comparison throws, the
@@ -152,12 +144,10 @@ class Refreshable {
     // is used. If the function throws, the failure is permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
     // Whether the error of a source that threw contains the exception's text
-    // (`what()`), which may contain a secret. The error names the exception's
-    // type in either case, if the compiler provides it.
+    // (`what()`), which may contain a secret.
     bool show_exception_text = false;
     // Seeds the jitter, for reproducible runs. If unset, a random seed is
-    // drawn. The child of a fork() then draws another seed, so that parent and
-    // child do not refresh at the same moments.
+    // drawn, and another one in the child of a fork().
     std::optional<uint64_t> jitter_seed = std::nullopt;
   };
 
@@ -166,22 +156,20 @@ class Refreshable {
     // not wait, but still starts a refresh that is due.
     absl::Duration timeout = absl::InfiniteDuration();
     // Replaces `RetryPolicy::max_retries` for this read. If several reads wait
-    // for one refresh, the largest of their values limits the retries of the
-    // refresh. A read with a smaller value fails after its own number of
-    // retries. Does not change any wait between attempts. Negative values are
-    // treated as zero.
+    // for one refresh, the largest of their values applies to the refresh. A
+    // read with a smaller value fails after its own number of retries. Negative
+    // values are treated as zero.
     std::optional<int> max_retries = std::nullopt;
-    // If not 0, the generation of a token that a server rejected: the server
-    // answered 401 or 403 to a call with that token. This makes the read a
-    // *rejecting read*: the read asks for a later token. The rejected token
-    // stays in service for all other reads.
+    // If not 0, the generation of a token that a server rejected (401 or 403).
+    // This makes the read a *rejecting read*, which asks for a later token. All
+    // other reads still get the rejected token.
     //
-    // If there is a later token that can be served, it is returned at once. If
-    // not, the read waits for the attempt that is queued or running. If there
-    // is no such attempt, but an attempt is permitted now, the read starts one
-    // and waits for it. Otherwise the read ends at once with UNAUTHENTICATED
-    // or, if refreshing has given up (`IsFatal`), with FAILED_PRECONDITION.
-    // `GetRefreshError` tells when the next attempt may start.
+    // A later token that can be served is returned at once. If there is none,
+    // the read waits for the attempt that is queued or running. If no attempt
+    // is in progress, but one is permitted now, the read starts it and waits.
+    // Otherwise the read ends at once with UNAUTHENTICATED or, if refreshing
+    // has given up (`IsFatal`), with FAILED_PRECONDITION. `GetRefreshError`
+    // tells when the next attempt may start.
     //
     // If the attempt fails, the read ends with the code of the failure. If the
     // attempt brings the rejected token again, the read ends with
@@ -201,9 +189,9 @@ class Refreshable {
 
   using Callback = absl::AnyInvocable<void(absl::StatusOr<Lease<Token>>)>;
 
-  // Returns a Refreshable that has no token yet; the first read fetches one.
-  // Returns INVALID_ARGUMENT if the source or the executor is null, or if the
-  // policy is invalid (`Validate`). The message then names what is wrong.
+  // Returns a Refreshable that has no token yet. Returns INVALID_ARGUMENT if
+  // the source or the executor is null, or if the policy is invalid
+  // (`Validate`).
   static absl::StatusOr<std::unique_ptr<Refreshable>> Create(
       std::shared_ptr<TokenSource<Token>> source, Options options) {
     if (source == nullptr) {
@@ -235,34 +223,31 @@ class Refreshable {
   Refreshable& operator=(const Refreshable&) = delete;
   ~Refreshable() { state_->Close(); }
 
-  // Returns the current token. A fresh or stale token is returned at once. A
-  // read of a stale token also starts a refresh in the background if none is in
-  // flight and the policy permits one now. If there is no usable token, the
-  // read joins the refresh in flight, or starts one, and blocks. But if the
-  // policy lets the read have an expired token (`max_stale_on_error`), that
-  // token is returned at once.
+  // Returns the current token, at once if it is fresh or stale. A read of a
+  // stale token also starts a background refresh if the policy permits one now.
+  // Without a usable token, the read joins the refresh in flight, or starts
+  // one, and blocks. But if the policy permits an expired token
+  // (`max_stale_on_error`), that token is returned at once.
   //
   // Errors:
   //
   //   DEADLINE_EXCEEDED: the timeout passed while the read waited
-  //     (`IsReadTimeout`). The refresh goes on, and serves later reads.
-  //   The code of the last failed attempt: the refresh failed.
-  //     `GetRefreshError` has the details. Until the next attempt is permitted,
-  //     reads get this error at once, whatever their timeout. If the refresh
-  //     goes on with a retry, a read waits for the retry. But if the retry
-  //     comes after the read's deadline, or exceeds the read's `max_retries`,
-  //     the read gets this error at once.
+  //     (`IsReadTimeout`). The refresh goes on.
+  //   The code of the last failed attempt: the refresh failed
+  //     (`GetRefreshError`). Until the next attempt is permitted, reads get
+  //     this error at once, whatever their timeout. A read waits for a retry of
+  //     the refresh, unless the retry comes after the read's deadline or
+  //     exceeds the read's `max_retries`.
   //   UNAUTHENTICATED: the options reject the only token there is
   //     (`ReadOptions::rejected`), and no later token can be had now; or a
   //     token was invalidated soon after its publication (see `Invalidate`).
   //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
   //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
   //     interval between attempts ends after the deadline.
-  //   FAILED_PRECONDITION, for one of three reasons:
+  //   FAILED_PRECONDITION:
   //     - Refreshing has given up (`IsFatal`, `OnExhausted::kFatal`).
-  //     - The read would wait for itself. It was made on a thread that is
-  //       running an attempt of this Refreshable (in `Fetch`, `same_token`,
-  //       `classify` or the observer), or in an observer or callback that a
+  //     - The read would wait for itself. It was made on a thread that runs an
+  //       attempt of this Refreshable, or in an observer or callback that a
   //       timer of this Refreshable runs. (On a ManualExecutor, a read inside a
   //       timer waits.)
   //     - On a ManualExecutor: nothing is pending that could end the wait, and
@@ -270,13 +255,12 @@ class Refreshable {
   //   CANCELLED: the Refreshable was destroyed.
   //
   // Do not call Get in a timer task of your own, or in the observer of another
-  // Refreshable; use TryGet or GetAsync there. Such code may run on the
-  // executor's timer thread, and a Get that blocks this thread delays every
-  // timer. The mistake is not detected.
+  // Refreshable; use TryGet or GetAsync there. A Get that blocks the executor's
+  // timer thread delays every timer, and this is not detected.
   //
   // If a read on a thread of the Refreshable's executor would have to wait, it
-  // runs the queued attempt itself. The timeout of the read is then checked
-  // only between attempts.
+  // runs the queued attempt itself. The read's timeout is then checked only
+  // between attempts.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
     const internal::HazardRawHolder hold = cell_.TryLoad();
@@ -293,22 +277,21 @@ class Refreshable {
   }
 
   // Like Get, but never blocks. The executor runs `callback` once with the
-  // outcome of the read, and never inside this GetAsync. Returns an id with
-  // which `Cancel` can cancel the read. The callback may use and destroy the
-  // Refreshable; it must not throw. A null callback, or an empty std::function,
-  // ends the program. Errors are those of Get, and UNAVAILABLE if the executor
-  // refuses the timer for the timeout.
+  // outcome of the read, and never inside this GetAsync. Returns an id for
+  // `Cancel`. The callback may use and destroy the Refreshable; it must not
+  // throw. A null or empty callback ends the program. Errors are those of Get,
+  // and UNAVAILABLE if the executor refuses the timer for the timeout.
   //
   // If the executor refuses or drops the task that runs the callback, the
   // callback runs on the thread on which that happens. But if that happens
   // inside this GetAsync, the task is given to the executor again, at the
   // latest by a timer a second later.
   //
-  // If the executor refuses that timer too, the task is given to the executor
-  // again when the source next answers, or by the next call of Get, GetAsync,
-  // Invalidate, ReportRejected, Install or Reset. If the executor still refuses
-  // the task, the callback runs inside that answer or call. If no such answer
-  // or call comes, the destructor runs the callback with CANCELLED.
+  // If the executor refuses that timer too, it is given the task again when the
+  // source next answers, or by the next call of Get, GetAsync, Invalidate,
+  // ReportRejected, Install or Reset. If the executor still refuses the task,
+  // the callback runs inside that answer or call. If no answer or call comes,
+  // the destructor runs the callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;
@@ -334,18 +317,17 @@ class Refreshable {
                             served);
   }
 
-  // Cancels the read that a GetAsync made. Returns true if this call cancelled
-  // the read, whose callback then never runs. Returns false if the callback has
-  // run or is about to run, or if the read was cancelled before. The refresh
-  // and other reads are not affected.
+  // Cancels the read of a GetAsync. Returns true if this call cancelled the
+  // read; its callback then never runs. Returns false if the callback has run
+  // or is about to run, or if the read was cancelled before. The refresh goes
+  // on.
   bool Cancel(WaiterId id) { return state_->Cancel(id); }
 
   // Returns the current token if it is usable, or if it has expired and is
   // being served nevertheless (`Lease::degraded`). Otherwise returns
-  // UNAVAILABLE with a message that names the state. Never waits for a refresh
-  // and never starts one. Looks at the boot clock as well as the wall clock, so
-  // a wrong wall clock does not make an expired token usable. Takes a lock for
-  // a moment if there is no usable token, or if the token is about to expire.
+  // UNAVAILABLE. Never waits for a refresh and never starts one. A wrong wall
+  // clock does not make an expired token usable. Takes a lock for a moment if
+  // no token is usable, or if the token is about to expire.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> TryGet() {
     const internal::HazardRawHolder hold =
         cell_.TryLoadUsable([this] { return BootClock(); });
@@ -354,57 +336,53 @@ class Refreshable {
   }
 
   // Withdraws the token of `generation`: no later read returns a lease of it.
-  // Meant for a token that nobody may use any longer, because it has leaked or
-  // is known to be revoked. If a server merely answered 401, do not call this,
-  // but read with `ReadOptions::rejected`: the server may be wrong, and calls
-  // to all other servers would lose a good token.
+  // Meant for a token that has leaked or is known to be revoked. If a server
+  // merely answered 401, read with `ReadOptions::rejected` instead: the server
+  // may be wrong, and all other calls would lose a good token.
   //
   // Returns true if this call withdrew the token; false if `generation` is not
   // the current generation, or was withdrawn before.
   //
   // A running attempt goes on if its source was told that `generation` was
-  // rejected. Otherwise the attempt is abandoned, and the refresh makes a new
-  // attempt; if refreshing is exhausted (`OnExhausted`), the refresh may end
-  // instead. If no refresh is in flight, the next read or the timer of
-  // `RefreshPolicy::refresh_ahead` starts one. Until another token is published
-  // or `Reset` is called, a refresh fails if the source returns the withdrawn
-  // token.
+  // rejected. Otherwise the attempt is abandoned. The refresh then makes a new
+  // one, or may end if refreshing is exhausted (`OnExhausted`). If no refresh
+  // is in flight, the next read or the timer of `RefreshPolicy::refresh_ahead`
+  // starts one. A refresh that brings the withdrawn token again fails, until
+  // another token is published or `Reset` is called.
   //
   // If the token is withdrawn soon after its publication
   // (`RefreshPolicy::young_token_age`), that counts as a failure. If no refresh
-  // is in flight then, reads fail at once until the next attempt is permitted.
-  // They fail with UNAUTHENTICATED or, if this failure made refreshing give up,
-  // with an error for which `IsFatal` is true.
+  // is in flight then, reads fail at once with UNAUTHENTICATED until the next
+  // attempt is permitted. If this failure made refreshing give up, they fail
+  // with a fatal error (`IsFatal`) instead.
   bool Invalidate(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     return state->Invalidate(generation);
   }
 
   // Records that a server rejected the token of `generation`, if that is the
-  // current token. Does not start a refresh. `ReadOptions::rejected` describes
-  // a pause between attempts. The record keeps this pause from becoming short
-  // again when this token becomes stale. A rejecting read makes the record
-  // itself; this function is for callers that do not read.
+  // current token. Does not start a refresh. When this token becomes stale, the
+  // record keeps the pause that `ReadOptions::rejected` describes from becoming
+  // short again. A rejecting read makes the record itself.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);
   }
 
-  // Publishes a token that was obtained by other means. This token replaces the
-  // token that is held or being fetched, and is returned to all waiting reads.
-  // All failures are cleared. Returns the new token's generation, or
-  // INVALID_ARGUMENT if the token has expired. If Token's move constructor
-  // throws, the exception reaches the caller and nothing has changed.
+  // Publishes a token obtained by other means, in place of the token that is
+  // held or being fetched. All waiting reads get it, and all failures are
+  // cleared. Returns the new token's generation, or INVALID_ARGUMENT if the
+  // token has expired. If Token's move constructor throws, the exception
+  // reaches the caller and nothing has changed.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
     const internal::RefPtr<TypedShell> state = state_;
     return state->Install(std::move(credential));
   }
 
-  // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
-  // abandoned calls of the source that have not been answered. Also forgets all
-  // rejections, and which token was invalidated: the source may return that
-  // token afterwards. The next attempt is permitted as soon as
-  // `RefreshPolicy::min_interval` has passed.
+  // Forgets all failures, including exhaustion, a fatal error, and unanswered
+  // calls of the source. Also forgets all rejections, and which token was
+  // invalidated: the source may then return that token. The next attempt is
+  // permitted as soon as `RefreshPolicy::min_interval` has passed.
   void Reset() {
     const internal::RefPtr<TypedShell> state = state_;
     state->Reset();
@@ -413,8 +391,7 @@ class Refreshable {
   // The executor's clock. Lives as long as the executor.
   const Clock& clock() const { return state_->clock(); }
 
-  // The counters and the state at this moment, for metrics and health checks.
-  // Cheap: each call takes a lock for a moment and waits for nothing else.
+  // For metrics and health checks. Each call only takes a lock for a moment.
   Stats stats() const { return state_->stats(); }
   Health health() const { return state_->health(); }
 
@@ -456,10 +433,9 @@ class Refreshable {
 
   CoarseBootClock BootClock() const { return clock().CoarseBoot(); }
 
-  // Returns whether a read may return the token in `hold` without asking the
-  // machine. The read rejects generation `rejected`, which is 0 for an ordinary
-  // read. Returns false if `hold` is empty, or if its token is the rejected
-  // token, equals the rejected token or is older.
+  // Returns whether a read that rejects generation `rejected` may return the
+  // token in `hold` without asking the machine. `rejected` is 0 for an ordinary
+  // read.
   static bool Answers(Generation rejected, const internal::HazardHolder& hold) {
     return hold.node() != nullptr &&
            rejected < internal::SnapshotOf(hold).same_since();
@@ -469,15 +445,15 @@ class Refreshable {
     return Lease<Token>(internal::HazardHolder(hold));
   }
 
-  // Returns `lease`, moved into a fresh object. GetSlow is not inlined, so its
-  // result is in memory. Because of the move, the compiler can nevertheless
-  // keep the result of Get in registers on the fast path.
+  // GetSlow is not inlined, so its result is in memory. Because of this move,
+  // the compiler can nevertheless keep the result of Get in registers on the
+  // fast path.
   static absl::StatusOr<Lease<Token>> Rewrap(
       absl::StatusOr<Lease<Token>>&& lease) {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
   }
 
-  // Returns the ReadRequest for `options`, except for the deadline.
+  // Does not set the deadline.
   static internal::ReadRequest Request(const ReadOptions& options) {
     internal::ReadRequest request;
     if (options.max_retries.has_value()) {
@@ -487,8 +463,7 @@ class Refreshable {
     return request;
   }
 
-  // The cell in `*state_`. A read uses this reference, because a read that went
-  // through `state_` would load one more pointer.
+  // The cell in `*state_`. A read through `state_` would load one more pointer.
   const internal::SnapshotCell& cell_;
   // A call that waits, or that uses the shell after running user code, holds a
   // copy of `state_`, because the Refreshable may be destroyed meanwhile.

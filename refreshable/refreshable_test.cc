@@ -162,8 +162,8 @@ TEST_F(RefreshableTest, B5EachWaiterGetsTheErrorOnce) {
 
 TEST_F(RefreshableTest, A2RunningAttemptIsReplacedAndNobodyNotices) {
   const auto token = MakeWithToken();
-  // At 80 s the token has expired. It is so old then that its invalidation does
-  // not count as a failure.
+  // The expired token is so old that its invalidation does not count as a
+  // failure.
   AdvanceTo(absl::Seconds(80));
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();

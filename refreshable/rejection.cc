@@ -11,16 +11,15 @@
 namespace refreshable {
 namespace {
 
-// Returns whether `c` may occur in what RFC 9110 calls a token (section 5.6.2)
-// or in a token68 (section 11.2). A single function serves both, because a
-// token and a token68 may begin alike.
+// Returns whether `c` may occur in a token (RFC 9110, section 5.6.2) or in a
+// token68 (section 11.2). The two may begin alike.
 bool IsTokenCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
          absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
              absl::string_view::npos;
 }
 
-// A reader that takes a WWW-Authenticate value piece by piece.
+// Takes a WWW-Authenticate value piece by piece.
 class ChallengeReader {
  public:
   explicit ChallengeReader(absl::string_view text) : rest_(text) {}
@@ -32,8 +31,8 @@ class ChallengeReader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Takes and returns the characters before the first one that is `stop` or for
-  // which IsTokenCharacter is false.
+  // Takes the characters before the first that is `stop` or not a token
+  // character.
   absl::string_view TakeToken(char stop = '\0') {
     const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
       return c == stop || !IsTokenCharacter(c);
@@ -42,9 +41,8 @@ class ChallengeReader {
     rest_.remove_prefix(token.size());
     return token;
   }
-  // Takes the rest of a quoted string, including the closing quote, and appends
-  // its text to `value`. The opening quote must have been taken. Returns false
-  // if the closing quote is missing.
+  // Takes a quoted string after its opening quote, and appends its text to
+  // `value`. Returns false if the closing quote is missing.
   bool TakeQuoted(std::string& value) {
     while (!rest_.empty()) {
       if (Take('"')) return true;
@@ -59,18 +57,16 @@ class ChallengeReader {
   absl::string_view rest_;
 };
 
-// Returns whether `field`, the value of one WWW-Authenticate header field, has
-// a Bearer challenge whose `error` is one of `errors`. Returns false if the
-// field cannot be parsed.
+// Returns whether a WWW-Authenticate value has a Bearer challenge whose `error`
+// is one of `errors`. Returns false if the field cannot be parsed.
 bool FieldRejects(absl::string_view field,
                   absl::Span<const absl::string_view> errors) {
   ChallengeReader reader(field);
   bool bearer = false;
   bool rejected = false;
-  // The field is a list of challenges. Each challenge is a scheme followed by
-  // nothing, by one token68, or by a list of name=value pairs. Commas separate
-  // the challenges, and also the pairs within a challenge. So a name differs
-  // from a scheme only by the "=" that follows the name.
+  // Each challenge is a scheme followed by nothing, a token68, or name=value
+  // pairs. Commas separate both the challenges and the pairs of a challenge. So
+  // only the "=" after a name distinguishes it from a scheme.
   while (true) {
     do {
       reader.SkipSpace();

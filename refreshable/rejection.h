@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IsTokenError and IsInvalidTokenChallenge: each looks at a server's answer and
-// returns whether the server rejected the caller's token.
+// IsTokenError and IsInvalidTokenChallenge: whether a server's answer rejects
+// the caller's token.
 
 #ifndef REFRESHABLE_REJECTION_H_
 #define REFRESHABLE_REJECTION_H_
@@ -14,41 +14,36 @@
 
 namespace refreshable {
 
-// The most bytes of an answer's body that a caller of IsTokenError should read.
-// An answer with a longer body should be treated as if the body named no error.
+// The most bytes of a body that a caller of IsTokenError should read. A longer
+// body should count as one without an error.
 inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 
 // Returns whether an answer rejects the token: whether `http_status` is 401 or
 // 403 and `error` is one of `codes` (case-sensitive). `error` is the value
-// named "error" in the answer's JSON body. If the body has no such value, pass
-// the empty string, which matches nothing. The caller parses the body with its
-// own JSON library and reads at most `kMaxErrorBodyBytes` of the body. Not for
-// answers of the token endpoint itself.
+// named "error" in the answer's JSON body. The caller parses the JSON. An empty
+// `error` matches nothing. Not for answers of the token endpoint itself.
 bool IsTokenError(int http_status, absl::string_view error,
                   absl::Span<const absl::string_view> codes);
 
-// The HTTP statuses for which IsInvalidTokenChallenge looks at the challenges.
-// For all other statuses IsInvalidTokenChallenge returns false.
+// The HTTP statuses for which IsInvalidTokenChallenge may return true.
 enum class ChallengeStatuses {
   k401,  // Only 401, as RFC 6750 says.
-  // 401 and 403, for servers that also reject a token with 403.
+  // For servers that also reject a token with 403.
   k401And403,
 };
 
-// The default of `errors` in IsInvalidTokenChallenge: the only value of `error`
-// that rejects the token according to RFC 6750, section 3.1.
+// The only value of `error` that rejects the token according to RFC 6750,
+// section 3.1.
 inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
 
 // Returns whether an answer rejects the token: whether `http_status` is one of
 // `statuses` and the answer's WWW-Authenticate header fields hold a Bearer
 // challenge (RFC 6750, section 3) whose `error` is one of `errors`
-// (case-sensitive). The fields may hold challenges of other schemes as well
-// (RFC 9110, section 11.6.1).
+// (case-sensitive).
 //
-// `www_authenticate` holds the values of all WWW-Authenticate fields. An answer
-// may have several such fields, and the Bearer challenge need not be in the
-// first. Beware: the "get header" function of many HTTP clients returns only
-// the first field. A field that cannot be parsed is ignored.
+// `www_authenticate` holds the values of all WWW-Authenticate fields. Beware:
+// an answer may have several, and the "get header" function of many HTTP
+// clients returns only the first. A field that cannot be parsed is ignored.
 bool IsInvalidTokenChallenge(
     int http_status, absl::Span<const absl::string_view> www_authenticate,
     absl::Span<const absl::string_view> errors = kInvalidTokenErrors,

@@ -66,7 +66,7 @@ TEST(ChallengeTest, A6AllHeaderFieldsCount) {
   EXPECT_TRUE(IsInvalidTokenChallenge(401, {rejects, basic}));
   EXPECT_TRUE(IsInvalidTokenChallenge(401, {broken, basic, rejects}));
   EXPECT_FALSE(IsInvalidTokenChallenge(401, {basic, broken}));
-  // The fields are separate: a challenge does not continue in the next field.
+  // A challenge does not continue in the next field.
   EXPECT_FALSE(
       IsInvalidTokenChallenge(401, {"Bearer", "error=\"invalid_token\""}));
   EXPECT_FALSE(IsInvalidTokenChallenge(401, {}));
@@ -135,7 +135,7 @@ TEST(ChallengeTest, A6AmongSeveralChallenges) {
        }) {
     EXPECT_TRUE(Rejects(text)) << text;
   }
-  // In these texts, the error is in a challenge of another scheme than Bearer.
+  // The error is in a challenge of another scheme than Bearer.
   for (const char* text : {
            "DPoP error=\"invalid_token\"",
            "Bearer realm=\"a\", DPoP error=\"invalid_token\"",

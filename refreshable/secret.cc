@@ -8,8 +8,7 @@
 namespace refreshable {
 
 void WipeMemory(void* data, size_t size) {
-  // Writes through a volatile pointer are side effects, so the compiler keeps
-  // them.
+  // The compiler keeps writes through a volatile pointer.
   volatile char* bytes = static_cast<volatile char*>(data);
   for (size_t i = 0; i < size; ++i) bytes[i] = 0;
 }
@@ -37,9 +36,8 @@ Secret& Secret::operator=(const Secret& other) {
 }
 
 Secret& Secret::operator=(Secret&& other) noexcept {
-  // After the swaps, `taken` has the replaced bytes; its destructor wipes them
-  // when this function returns. If the replaced bytes were swapped into
-  // `other`, they would live until `other` is destroyed.
+  // `taken` wipes the replaced bytes when this function returns. In `other`
+  // they would live until `other` is destroyed.
   Secret taken(std::move(other));
   std::swap(bytes_, taken.bytes_);
   std::swap(size_, taken.size_);

@@ -19,10 +19,9 @@ namespace refreshable {
 // be the `Token` of a Refreshable.
 //
 // Every printer (ostream, fmt, absl::StrCat and StrFormat, GoogleTest) shows
-// "[secret]", whatever the bytes are. The bytes live in an allocation of their
-// own, which is overwritten before it is freed. A caller who copies the bytes
-// of `reveal()` must wipe the copy. The time that a comparison takes depends on
-// the sizes of the secrets only, not on their bytes.
+// "[secret]". The bytes are overwritten before they are freed. A caller who
+// copies the bytes of `reveal()` must wipe the copy. The time of a comparison
+// depends only on the sizes of the secrets.
 //
 // A value type, as thread-safe as std::string.
 class Secret {
@@ -41,7 +40,7 @@ class Secret {
   Secret& operator=(Secret&& other) noexcept;
   ~Secret();
 
-  // Returns the bytes. They are valid until the secret is changed or destroyed.
+  // The bytes are valid until the secret is changed or destroyed.
   absl::string_view reveal() const { return {bytes_.get(), size_}; }
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
@@ -63,7 +62,7 @@ class Secret {
 };
 
 // Overwrites `size` bytes at `data` with zeros. The compiler does not optimize
-// this away, even if nothing reads the bytes afterwards.
+// this away.
 void WipeMemory(void* data, size_t size);
 
 }  // namespace refreshable

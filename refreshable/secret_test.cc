@@ -22,15 +22,13 @@ namespace {
 
 constexpr absl::string_view kMark = "tok-7f3a9";
 
-// The number of blocks of memory that this thread has freed. `operator delete`
-// counts them here. It examines each block before freeing the block.
+// `operator delete` below counts the blocks of memory that it frees.
 thread_local int blocks_freed = 0;
 // The number of freed blocks that contained `kMark` without its first two
 // characters.
 thread_local int marks_freed = 0;
 
-// The number of bytes in front of each block. `operator new` stores the block's
-// size there.
+// `operator new` stores a block's size in this many bytes in front of it.
 constexpr size_t kHeader = alignof(std::max_align_t);
 
 }  // namespace
@@ -49,8 +47,8 @@ void operator delete(void* data) noexcept {
   std::memcpy(&size, block, sizeof(size));
   ++blocks_freed;
   const absl::string_view bytes(static_cast<char*>(data), size);
-  // Ignores the mark's first two characters: in a string that was shortened to
-  // one character, a zero has replaced the mark's second character.
+  // In a string that was shortened to one character, a zero has replaced the
+  // mark's second character.
   if (bytes.find(kMark.substr(2)) != absl::string_view::npos) ++marks_freed;
   std::free(block);
 }
@@ -63,8 +61,7 @@ void operator delete[](void* data, size_t) noexcept { operator delete(data); }
 namespace refreshable {
 namespace {
 
-// Counts the freed blocks that contained the mark, from the construction of
-// this object on.
+// Counts the blocks with the mark that are freed while this object exists.
 class FreedMarks {
  public:
   FreedMarks() : before_(marks_freed) {}
@@ -125,7 +122,7 @@ TEST(SecretTest, MovedFromIsEmpty) {
   EXPECT_TRUE(target.empty());  // NOLINT(bugprone-use-after-move)
 }
 
-// The replaced bytes must be freed at once, and not with the moved-from object.
+// The replaced bytes must be freed at once.
 TEST(SecretTest, MoveAssignmentKeepsNothingOfWhatItReplaces) {
   Secret target(kMark);
   Secret source("new");
@@ -155,8 +152,7 @@ TEST(SecretTest, EqualityLooksAtEveryByte) {
       EXPECT_TRUE(Secret(text) != Secret(other)) << "byte " << i;
     }
   }
-  // The comparison combines the differences of all bytes. The differences must
-  // not cancel out.
+  // The differences of the bytes must not cancel out.
   EXPECT_FALSE(Secret("ab") == Secret("ba"));
   EXPECT_FALSE(Secret("x") == Secret("xx"));
   EXPECT_TRUE(Secret(text) == Secret(text));
@@ -171,9 +167,9 @@ TEST(SecretTest, S3WipeMemoryOverwritesExactlyTheRange) {
   EXPECT_EQ(bytes[0], 't');
 }
 
-// Returns a string of `size` bytes that begins with the mark and has at least
-// `spare` bytes of unused capacity. The string object itself is on the heap, so
-// that `operator delete` also sees bytes that the object stores inline.
+// The string begins with the mark and has at least `spare` bytes of unused
+// capacity. The string object is on the heap, so that `operator delete` also
+// sees bytes stored inline.
 std::unique_ptr<std::string> MarkedString(size_t size, size_t spare) {
   auto text = std::make_unique<std::string>(kMark);
   text->resize(size, '.');
@@ -248,8 +244,7 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
   EXPECT_EQ(testing::PrintToString(std::make_pair(1, secret)), "(1, [secret])");
 }
 
-// Calls AbslStringify directly, because older versions of Abseil do not print
-// with AbslStringify.
+// Older versions of Abseil do not print with AbslStringify.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

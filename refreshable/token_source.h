@@ -26,8 +26,8 @@
 
 namespace refreshable {
 
-// What a source is told about one call of `Fetch`. A value type that is cheap
-// to copy. Copies may be kept after the call. Thread-safe.
+// What a source is told about one call of `Fetch`. A thread-safe value type.
+// Copies are cheap and may be kept after the call.
 class FetchContext {
  public:
   // Public so that tests of a source can make a context. Requires: `cancelled`
@@ -45,23 +45,21 @@ class FetchContext {
   RefreshReason reason() const { return reason_; }
   // 1 + the number of earlier attempts of the same refresh that failed.
   int attempt() const { return attempt_; }
-  // The generation of a rejected or withdrawn token that this attempt must
-  // replace; 0 if there is no such token. If this is not 0, the source must
-  // bypass any cache of its own. Returning the rejected token again does not
-  // help. Returning the withdrawn token again is a failure.
+  // The generation of the rejected or withdrawn token to replace; 0 if there is
+  // none. If this is not 0, the source must bypass any cache of its own.
+  // Returning a withdrawn token again is a failure.
   Generation rejected() const { return rejected_; }
-  // How long the attempt may take. The time counts from the start of the
-  // attempt, just before the call of `Fetch`. An attempt that takes longer is
-  // abandoned and fails. May be infinite.
+  // How long the attempt may take, counted from just before the call of
+  // `Fetch`. An attempt that takes longer is abandoned and fails. May be
+  // infinite.
   absl::Duration timeout() const { return timeout_; }
   // Whether nobody waits for the answer any longer: the attempt has timed out
   // or was superseded, or the Refreshable was destroyed. The source may stop
   // early.
   bool cancelled() const { return cancelled_->load(std::memory_order_relaxed); }
 
-  // Returns a copy of this context with the timeout `timeout`. Meant for a
-  // source that asks another source after it has used up a part of its own
-  // time. The copy is cancelled when this context is cancelled.
+  // Returns a copy with another timeout, for a source that asks another source.
+  // The copy is cancelled when this context is cancelled.
   FetchContext WithTimeout(absl::Duration timeout) const {
     FetchContext copy = *this;
     copy.timeout_ = timeout;
@@ -90,21 +88,18 @@ class FetchContext {
 
 namespace internal {
 
-// Returns the status with which a FetchDone ends its attempt if an exception
-// destroys the FetchDone. The exception's type is not known at that moment, so
-// the status does not name the type. But if the exception leaves `Fetch`, the
-// attempt ends with another status, which names the type if the compiler
-// provides it.
+// Returns the status with which an attempt ends if an exception destroys its
+// FetchDone. If the exception leaves `Fetch`, another status replaces this one,
+// because the exception's type is known then.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }
 
 }  // namespace internal
 
-// A function object that takes the outcome of one call of a source. It may be
-// called once, inside `Fetch` or later, on any thread; further calls are
-// ignored. A call of it may run other code of the user: the observer,
-// `on_token_changed`, callbacks.
+// Takes the outcome of one call of a source. It may be called once, inside
+// `Fetch` or later, on any thread; further calls are ignored. A call may run
+// other user code: the observer, `on_token_changed`, callbacks.
 //
 // If a FetchDone is destroyed or assigned to before it was called, the attempt
 // fails with INTERNAL, or with UNKNOWN if an exception is propagating.
@@ -115,8 +110,8 @@ class FetchDone {
  public:
   using Result = absl::StatusOr<Credential<Token>>;
 
-  // `complete` is given the outcome by reference. So if the token's move
-  // constructor throws, the exception is thrown inside `complete`.
+  // `complete` takes a reference, so an exception of the token's move
+  // constructor is thrown inside `complete`.
   explicit FetchDone(absl::AnyInvocable<void(Result&&)> complete)
       : complete_(std::move(complete)) {}
   FetchDone(FetchDone&& other) noexcept
@@ -147,38 +142,33 @@ class FetchDone {
   absl::AnyInvocable<void(Result&&)> complete_;
 };
 
-// What a Refreshable obtains its tokens from: an OAuth 2.0 endpoint, a metadata
-// server, a vault, a command. If one blocking function is all you have, use
+// What a Refreshable obtains its tokens from. For one blocking function, use
 // `BlockingSource` below.
 //
 // `Fetch` is called on a thread of the executor, or on a reader's thread that
-// would otherwise wait for the executor. No lock of this library is held during
-// the call. `Fetch` may block. It must be thread-safe, because it may be
-// entered while an earlier, abandoned call is still inside. It must not block
-// on a read of the Refreshable that it serves: if there is no usable token,
-// that read fails, or waits for this very call of `Fetch`.
+// would otherwise wait for the executor. No lock of this library is held.
+// `Fetch` may block. It must be thread-safe, because it may be entered while an
+// abandoned call is still inside. It must not block on a read of the
+// Refreshable that it serves, because that read may wait for this very call.
 //
 // `Fetch` may throw. If `done` has not been called, the attempt then fails with
 // code UNKNOWN and a message that names the exception's type, if the compiler
-// provides the type. `ClassifyFailure` treats UNKNOWN as permanent. So catch
+// provides it. `ClassifyFailure` treats UNKNOWN as permanent. So catch
 // exceptions that are worth a retry, and pass UNAVAILABLE to `done`.
 //
-// The code of the status passed to `done` decides whether a failure is retried;
-// see `Refreshable::Options::classify`. Statuses end up in errors and logs: put
+// The code of a failure's status decides whether it is retried
+// (`Refreshable::Options::classify`). Statuses end up in errors and logs: put
 // no secret in them. Use `SetRetryAfter` (refresh_error.h) to pass on a
 // server's Retry-After.
 //
-// Ownership: the Refreshable owns its source, and so does each thread that is
-// inside `Fetch`. A `FetchDone` does not own the source: once the Refreshable
-// has been destroyed and `Fetch` has returned, the source is destroyed, even if
-// some calls have not answered yet. Their later answers are ignored.
+// Ownership: the Refreshable owns its source, and so does each thread inside
+// `Fetch`. A `FetchDone` does not own the source, which may be destroyed before
+// some calls have answered. Their later answers are ignored.
 //
-// The last owner destroys the source: the Refreshable's destructor, the last
-// thread that leaves `Fetch`, or an owner of your own. This library never
-// destroys the source inside a call of a `FetchDone`; a task of the executor or
-// a new thread destroys it instead. So the source's destructor may join the
-// source's own threads. If the system refuses the new thread, the source is
-// leaked.
+// The last owner destroys the source. Inside a call of a `FetchDone`, this
+// library leaves that to a task of the executor or to a new thread. So the
+// source's destructor may join the source's own threads. If the system refuses
+// the new thread, the source is leaked.
 template <typename Token>
 class TokenSource {
  public:
@@ -189,8 +179,7 @@ class TokenSource {
   virtual void Fetch(const FetchContext& context, FetchDone<Token> done) = 0;
 };
 
-// Tells GoogleTest how to print the result of a source: without the token. By
-// default GoogleTest would print the bytes of the result.
+// GoogleTest calls this. By default it would print the token's bytes.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Credential<Token>>& result,
              std::ostream* os) {
@@ -203,8 +192,6 @@ void PrintTo(const absl::StatusOr<Credential<Token>>& result,
 
 namespace internal {
 
-// The type that a call of `Function` returns. `Function` takes a FetchContext
-// or nothing.
 template <typename Function>
 using FetchResult = typename std::conditional_t<
     std::is_invocable_v<Function&, const FetchContext&>,
@@ -232,9 +219,8 @@ class FunctionSource final : public TokenSource<Token> {
 
 // Returns a source whose `Fetch` calls `function`. `function` returns
 // `absl::StatusOr<Credential<Token>>` and takes a `const FetchContext&` or
-// nothing. `function` may block. It must be thread-safe, because several
-// threads may call it at the same time (see `TokenSource`). If `function` is a
-// null pointer or an empty std::function, BlockingSource returns null, which
+// nothing. `function` may block. It must be thread-safe (see `TokenSource`). If
+// `function` is null or empty, BlockingSource returns null, which
 // `Refreshable::Create` refuses.
 template <typename Token, typename Function>
 std::shared_ptr<TokenSource<Token>> BlockingSource(Function function) {

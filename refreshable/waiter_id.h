@@ -13,8 +13,8 @@ namespace refreshable {
 
 // The id of one `GetAsync` call of one Refreshable, for `Cancel`. Never reused.
 enum class WaiterId : uint64_t {
-  // The id that GetAsync returns while the Refreshable is being destroyed. The
-  // callback of that GetAsync never runs.
+  // GetAsync returns this while the Refreshable is being destroyed. The
+  // callback then never runs.
   kNone = 0,
 };
 

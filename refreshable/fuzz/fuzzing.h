@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the fuzz targets share: FuzzInput turns the fuzzer's bytes into choices,
-// and Require ends the program when a check fails.
+// What the fuzz targets share.
 
 #ifndef REFRESHABLE_FUZZ_FUZZING_H_
 #define REFRESHABLE_FUZZ_FUZZING_H_
@@ -17,8 +16,8 @@
 
 namespace refreshable {
 
-// One input of a fuzzer. Its bytes are read from the first to the last. If no
-// byte is left, `Below` returns 0, and `OneOf` returns its first value.
+// Turns the bytes of one input into choices. If no byte is left, `Below`
+// returns 0, and `OneOf` returns its first value.
 class FuzzInput {
  public:
   FuzzInput(const uint8_t* data, size_t size)
@@ -36,8 +35,7 @@ class FuzzInput {
   T OneOf(std::initializer_list<T> values) {
     return values.begin()[Below(static_cast<int>(values.size()))];
   }
-  // Returns the text before the next line feed, and skips the line feed. If
-  // there is no line feed, returns the rest.
+  // Returns the text before the next line feed, which it skips, or the rest.
   absl::string_view Line() {
     const size_t end = rest_.find('\n');
     const absl::string_view line = rest_.substr(0, end);
@@ -50,7 +48,6 @@ class FuzzInput {
   absl::string_view rest_;
 };
 
-// If `holds` is false, prints `what` and ends the program.
 inline void Require(bool holds, const std::string& what) {
   if (holds) return;
   std::fprintf(stderr, "broken: %s\n", what.c_str());

@@ -34,7 +34,6 @@ const char* const kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 const char* const kDays[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
 
-// Returns the code that HttpErrorToStatus must choose.
 absl::StatusCode CodeFor(int http_status, absl::string_view error) {
   if (http_status == 429) return absl::StatusCode::kResourceExhausted;
   if (http_status >= 502 && http_status <= 504) {
@@ -52,8 +51,7 @@ absl::StatusCode CodeFor(int http_status, absl::string_view error) {
 }
 
 // If `text` is an IMF-fixdate such as "Sun, 06 Nov 1994 08:49:37 GMT", returns
-// its time, which ParseHttpDate must return, too. Otherwise returns nullopt.
-// Does not check the day of the week.
+// its time. Does not check the day of the week.
 std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   const std::string form = "aaa, 00 aaa 0000 00:00:00 GMT";
   if (text.size() != form.size()) return std::nullopt;
@@ -80,10 +78,8 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Checks what ParseHttpDate returns for `text` at the time `now`. HTTP has
-// three date formats. If ParseHttpDate returns a time, CheckDate writes the
-// time in each format that can represent it, and checks what ParseHttpDate
-// returns for each result.
+// Checks what ParseHttpDate returns for `text` at the time `now`. If that is a
+// time, also checks it in each of HTTP's three formats.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {
@@ -111,9 +107,8 @@ void CheckDate(absl::string_view text, absl::Time now) {
   }
   const auto today = absl::ToCivilSecond(now, absl::UTCTimeZone());
   if (today.year() < 1900 || today.year() > 9900 || c.year() < 0) return;
-  // An RFC 850 date has only the last two digits of the year. `year` becomes
-  // the latest year that ends with these digits and puts the date at most 50
-  // years after `now`.
+  // An RFC 850 date has only two digits of the year. `year` becomes the latest
+  // year with these digits that puts the date at most 50 years after `now`.
   const auto moment = [](absl::civil_year_t year, const absl::CivilSecond& c) {
     return std::make_tuple(year, c.month(), c.day(), c.hour(), c.minute(),
                            c.second());
@@ -136,12 +131,8 @@ void CheckDate(absl::string_view text, absl::Time now) {
       "the year of an RFC 850 date");
 }
 
-// Checks the Retry-After of `status` against `headers`, the headers of an HTTP
-// answer that came at `now`.
 void CheckRetryAfter(const absl::Status& status,
                      const std::vector<HttpHeader>& headers, absl::Time now) {
-  // Returns the value of the first header whose name, in lower case, is `name`;
-  // nullopt if there is none.
   const auto find = [&](absl::string_view name) {
     std::optional<absl::string_view> value;
     for (auto it = headers.rbegin(); it != headers.rend(); ++it) {
@@ -214,8 +205,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            shown ? absl::StrCat(", error ", error) : ""),
           "the message says no more than it may");
   CheckRetryAfter(status, headers, now);
-  // `bare` is a status with the code and the message checked above, the HTTP
-  // status and the Retry-After. `status` must contain nothing else.
+  // `bare` has everything that `status` may contain.
   absl::Status bare(status.code(), status.message());
   bare.SetPayload("refreshable/http-status",
                   absl::Cord(absl::StrCat(http_status)));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fuzzes the refresh machine. The fuzzer's bytes choose a policy, and then a
-// series of steps: inputs of the machine and moves of the clocks.
+// Fuzzes the refresh machine. The bytes choose a policy and a series of steps.
 // CheckedMachine checks each step against the contract.
 
 #include <algorithm>
@@ -25,7 +24,6 @@ using Input = MachineInput;
 
 constexpr int kMaxSteps = 200;
 
-// Returns a duration of 0 to `most` whole seconds.
 absl::Duration Seconds(FuzzInput& in, int most) {
   return absl::Seconds(in.Below(most + 1));
 }
@@ -67,9 +65,7 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   return policy;
 }
 
-// Returns the id of an abandoned attempt, of the running attempt or of the
-// attempt submitted last. But in one case of four, returns a number below 256,
-// which need not be the id of an attempt.
+// Returns the id of an attempt or, in one case of four, any number below 256.
 AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};
@@ -79,8 +75,7 @@ AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   return f.running.has_value() ? f.running->id : f.last_submitted;
 }
 
-// Returns how long ago the call of attempt `id` started; 0 if that call is not
-// in progress.
+// Returns how long the call of attempt `id` has been in progress, or 0.
 Ms Elapsed(const ReferenceModel& f, AttemptId id) {
   if (f.running.has_value() && f.running->id == id) {
     return f.t - f.running->started;
@@ -91,7 +86,7 @@ Ms Elapsed(const ReferenceModel& f, AttemptId id) {
   return 0;
 }
 
-// Returns a token's lifetime: kNever, or whole seconds, which may be negative.
+// Returns kNever or whole seconds, which may be negative.
 Ms ChooseLife(FuzzInput& in) {
   return in.Below(16) == 0 ? kNever : 1000 * (in.Below(128) - 3);
 }
@@ -104,16 +99,15 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = 250 * in.Below(32);
       break;
     case 1: {
-      // Time passes until one of three moments that matter, or until 1 ms
-      // before it. If that moment is past or never comes, no time passes.
+      // Time passes until a moment that matters, or until 1 ms before it.
       input.kind = Input::kTime;
       const Ms at = in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().boot});
       if (at > f.t && at < kNever) input.ms = at - f.t - in.Below(2);
       break;
     }
     case 2:
-      // Up to two hours pass at once, as in a suspend, or the wall clock is set
-      // forward or back by up to two hours.
+      // Up to two hours pass at once, as in a suspend, or the wall clock is
+      // set.
       input.kind = in.OneOf({Input::kTime, Input::kWallStep});
       input.ms = 1000 * 60 * (in.Below(240) - 120);
       if (input.kind == Input::kTime) input.ms = std::max<Ms>(input.ms, 0);
@@ -141,9 +135,9 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.id = ChooseCall(in, f);
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
-      // A relative lifetime counts from the start of the call. The addition
-      // makes the token live for whole seconds from now. So a quarter of the
-      // rest of its life (F4) is whole milliseconds, the unit of the model.
+      // A relative lifetime counts from the start of the call. The rest of the
+      // life must be whole seconds, so that a quarter of it (F4) is whole
+      // milliseconds.
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

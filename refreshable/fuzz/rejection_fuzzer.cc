@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Fuzzes IsTokenError and IsInvalidTokenChallenge. The first three lines of the
-// input are the HTTP status, an OAuth error, and the error codes to compare
-// that error with. If the fourth line is "make", the bytes after it choose the
-// challenges of a WWW-Authenticate value and how they are written, so the
-// fuzzer knows whether the value rejects the token. If the fourth line is
-// anything else, everything after the third line is a WWW-Authenticate value.
+// input are the HTTP status, an OAuth error, and error codes. The rest is a
+// WWW-Authenticate value. But if it begins with the line "make", its bytes
+// choose the challenges of such a value. The fuzzer then knows whether the
+// value rejects the token.
 
 #include <algorithm>
 #include <cstddef>
@@ -43,9 +42,9 @@ std::string QuoteEachLetter(absl::string_view value) {
   return quoted + "\"";
 }
 
-// Returns one to four challenges, written in the ways that RFC 9110, section
-// 11.6.1, allows, and in two others: the name of a parameter may be repeated,
-// and an empty value may lack its quotes.
+// Returns one to four challenges, written as RFC 9110, section 11.6.1, allows.
+// But a parameter's name may be repeated, and an empty value may lack its
+// quotes.
 Made Make(FuzzInput& in) {
   Made made;
   const auto space = [&in] { return in.OneOf({"", " ", "\t", "  "}); };
@@ -95,9 +94,6 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
-// Checks that `text` can reject the token only with the HTTP status 401, or
-// with 403 if the caller accepts 403. Other challenges and header fields beside
-// `text` must not change whether `text` rejects the token.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `replay [--random=N] FILE...` runs a fuzz target without libFuzzer, once on
-// each file and once on each of N random inputs of up to 1 KiB. The random
-// inputs are the same in each run. Fails if no file is given: a test whose
-// corpus was not found must not pass.
+// `replay [--random=N] FILE...` runs a fuzz target without libFuzzer, on each
+// file and on N random inputs. The random inputs are the same in each run.
+// Fails if no file is given: a test whose corpus was not found must not pass.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Functions that compare an atomic variable with a value. GCC compiles such a
-// comparison to two instructions, a load and a compare. With GCC on x86-64 the
-// functions therefore use inline assembly, which needs only one instruction.
-// Reading a token and releasing its lease take four such comparisons;
-// docs/performance.md says what the assembly saves. In each function, the
-// `#else` branch says in C++ what the assembly does.
+// comparison to a load and a compare. With GCC on x86-64 the functions
+// therefore use inline assembly, which needs only one instruction.
+// docs/performance.md says what that saves. The `#else` branches say in C++
+// what the assembly does.
 
 #ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 #define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
@@ -13,13 +12,12 @@
 #include <atomic>
 #include <cstdint>
 
-// Defined if the functions below use assembly. Builds with AddressSanitizer or
-// ThreadSanitizer use no assembly, because the sanitizer must see the load.
+// Defined if the functions below use assembly. AddressSanitizer and
+// ThreadSanitizer must see the load, so their builds use no assembly.
 //
-// An aligned load on x86-64 is atomic and has acquire order. So in a function
-// that acquires, the fence only has to keep the compiler from moving later
-// accesses before the load. Each assembly string is valid in both dialects:
-// AT&T's and, with -masm=intel, Intel's.
+// An aligned load on x86-64 is atomic and has acquire order. So the fences only
+// keep the compiler from moving later accesses before the load. Each assembly
+// string is valid in AT&T's dialect and in Intel's (-masm=intel).
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -64,7 +62,6 @@ bool EqualsAcquire(const std::atomic<T*>& word, T* value) {
 #endif
 }
 
-// Returns whether `value` is less than the value of `word`.
 inline bool BelowRelaxed(int64_t value, const std::atomic<int64_t>& word) {
 #ifdef REFRESHABLE_INTERNAL_COMPARES_IN_MEMORY
   bool is;

@@ -18,7 +18,7 @@ TEST(CompareInMemoryTest, NullAndNotNull) {
   };
   std::atomic<const void*> word{nullptr};
   EXPECT_TRUE(IsZeroAcquire(word));
-  // Sets the lowest and then the highest bit: all bits must be compared.
+  // All bits must be compared.
   word = pointer(1);
   EXPECT_FALSE(IsZeroAcquire(word));
   word = pointer(uintptr_t{1} << (8 * sizeof(void*) - 1));
@@ -56,8 +56,7 @@ TEST(CompareInMemoryTest, BelowIsSignedAndStrict) {
   }
 }
 
-// Each call must load the variable: the compiler must not reuse the result of
-// an earlier call.
+// The compiler must not reuse the result of an earlier call.
 TEST(CompareInMemoryTest, LooksAgain) {
   std::atomic<uint32_t> word{0};
   const bool before = IsZeroRelaxed(word);
