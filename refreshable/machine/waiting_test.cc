@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests of how long RefreshMachine waits, what a server may ask for, and how
+// the waits of many clients are spread.
 
 #include <algorithm>
 #include <set>

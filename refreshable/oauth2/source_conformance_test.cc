@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Tests the OAuth 2.0 sources with the conformance suite for token sources.
 
 #include <atomic>
 #include <memory>
