@@ -65,11 +65,12 @@ struct RetryPolicy {
   absl::Duration max_retry_after = absl::Minutes(5);
 };
 
-// The defaults suit an OAuth 2.0 access token. No step of the wall clock
+// When a token is refreshed, and what happens when a refresh fails. The
+// defaults suit an OAuth 2.0 access token. No step of the wall clock
 // lengthens any of these durations. A value type.
 struct RefreshPolicy {
-  // A token is treated as expired this long before its expiry, but at most a
-  // quarter of its lifetime before. >= 0.
+  // A token is treated as expired this long before its expiry. The margin is at
+  // most a quarter of the token's lifetime. >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
   // A token is stale from this long before its expiry. >= 0. If unset, this is
   // half the token's lifetime, at most `max_stale_window`. A hint of the source
@@ -120,11 +121,13 @@ struct RefreshPolicy {
   // `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long
-  // after its expiry. Its leases are marked (`Lease::degraded`). Finite; >= 0.
+  // after its expiry, with leases that are marked (`Lease::degraded`). If zero,
+  // no expired token is served. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
-  // The fraction, in [0, 1), by which times vary at random. A token is stale
+  // The fraction, in [0, 1), by which times vary at random, to spread the load
+  // of many clients. A token is stale
   // earlier by up to this fraction of its lifetime, but not before a quarter of
-  // its lifetime. Computed waits are longer or shorter by up to this fraction,
+  // its lifetime. Backoffs are longer or shorter by up to this fraction,
   // but never longer than `max_backoff`. Waits of `probe_interval` are only
   // shortened; waits that a server asked for are only lengthened.
   double jitter = 0.1;
@@ -135,7 +138,7 @@ struct RefreshPolicy {
 std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
 // Writes all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
-// Writes all fields like RetryPolicy's, and those of `retry`.
+// Writes all fields as name=value, on one line, including those of `retry`.
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
 
 template <typename Sink>

@@ -71,7 +71,8 @@ class AsyncCall;
 // If a server answers 401, read again with `ReadOptions::rejected`, or use
 // CallWithToken (call_with_token.h).
 //
-// Tokens are read by many threads at the same time.
+// `Token` must be move-constructible, and its destructor must not throw. Many
+// threads read a token at the same time.
 //
 // Thread-safe, except for construction and destruction. The executor must
 // outlive the Refreshable. Leases and running calls of the source may outlive
@@ -94,7 +95,7 @@ class AsyncCall;
 // refresh stays with the parent; the child starts one when a read needs it.
 // Earlier failures still count in the child. A child that was forked inside
 // `Fetch`, a callback, a hook or an observer may only call exec or _exit.
-// Children made without pthread_atfork's handlers are not supported.
+// Children that are made without fork() are not supported.
 //
 // A signal handler may call neither this library nor fork().
 //
@@ -119,10 +120,11 @@ class Refreshable {
     RefreshPolicy policy = {};
     // Receives every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
-    // The functions below are called without a lock, on any thread, and perhaps
-    // on several threads at once. The Refreshable's destructor destroys them
-    // and releases the observer. But whatever is being called at that moment
-    // lives until the call has returned.
+    // `on_token_changed`, `same_token` and `classify` are called without a
+    // lock, on any thread, and perhaps on several threads at once. The
+    // Refreshable's destructor destroys them and releases the observer. But
+    // whatever is being called at that moment lives until the call has
+    // returned.
 
     // Called after a token was published under a new generation, on the thread
     // on which the source answered or `Install` was called. Waiting readers are
@@ -325,9 +327,10 @@ class Refreshable {
 
   // Returns the current token if it is usable, or if it has expired and is
   // being served nevertheless (`Lease::degraded`). Otherwise returns
-  // UNAVAILABLE. Never waits for a refresh and never starts one. A wrong wall
-  // clock does not make an expired token usable. Takes a lock for a moment if
-  // no token is usable, or if the token is about to expire.
+  // UNAVAILABLE, with a message that names the state. Never waits for a refresh
+  // and never starts one. A wrong wall clock does not make an expired token
+  // usable. Takes a lock for a moment if no token is usable, or if the token is
+  // about to expire.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> TryGet() {
     const internal::HazardRawHolder hold =
         cell_.TryLoadUsable([this] { return BootClock(); });
@@ -361,9 +364,10 @@ class Refreshable {
   }
 
   // Records that a server rejected the token of `generation`, if that is the
-  // current token. Does not start a refresh. When this token becomes stale, the
-  // record keeps the pause that `ReadOptions::rejected` describes from becoming
-  // short again. A rejecting read makes the record itself.
+  // current token. Does not start a refresh. The pauses between attempts that
+  // rejections start become short again when a token that nobody rejected
+  // becomes stale. The record prevents that for this token. A rejecting read
+  // makes the record itself.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);
@@ -391,7 +395,8 @@ class Refreshable {
   // The executor's clock. Lives as long as the executor.
   const Clock& clock() const { return state_->clock(); }
 
-  // For metrics and health checks. Each call only takes a lock for a moment.
+  // Return the counters and the state at this moment, for metrics and health
+  // checks. Each call takes a lock for a moment and waits for nothing else.
   Stats stats() const { return state_->stats(); }
   Health health() const { return state_->health(); }
 

@@ -74,7 +74,7 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
       d.At(d.next_start()).ReadAndStart();
       d.Fail(Busy(), S(1));
       d.At(d.next_start()).ReadAndStart();
-      // The server asks for at least the computed wait.
+      // The server asks for at least the backoff.
       d.Fail(Busy(), i % 2 == 0 ? S(60) : kForever);
     }
     EXPECT_TRUE(d.machine.exhausted(d.now()));
