@@ -28,9 +28,8 @@
 #include <pthread.h>
 #endif
 
-// ThreadSanitizer cannot model membarrier(2). Builds with ThreadSanitizer
-// therefore use symmetric mode (see hazard_domain.h), which synchronises by
-// atomic operations only.
+// ThreadSanitizer cannot model membarrier(2), so builds with it use symmetric
+// mode (see hazard_domain.h).
 #if defined(__SANITIZE_THREAD__)
 #define REFRESHABLE_NO_MEMBARRIER
 #elif defined(__has_feature)
@@ -64,9 +63,8 @@ bool RegisterHeavyBarrier() {
   return syscall(SYS_membarrier, kRegisterPrivateExpedited, 0, 0) == 0;
 }
 
-// Makes every thread of the process execute a full barrier during this call,
-// and returns true. Returns false if the kernel has begun to refuse the system
-// call, for example because a sandbox was set up late.
+// Makes every thread of the process execute a full barrier during this call.
+// Returns false if the kernel refuses the system call.
 bool HeavyBarrier() {
   return syscall(SYS_membarrier, kPrivateExpedited, 0, 0) == 0;
 }
@@ -77,15 +75,14 @@ bool HeavyBarrier() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// Four slots that are added to a thread's ring, in two cache lines.
+// Slots that are added to a thread's ring.
 struct alignas(128) SlotBlock {
   DomainSlot slots[4];
 };
 
 // A record: the first slots of a thread's ring, and an element of the domain's
-// list of records. A record is never freed. If its thread has ended and at most
-// half of the ring's slots are in use, another thread may take over the record
-// with the whole ring.
+// list of records. A record is never freed. When its thread has ended, another
+// thread may take over the record with the whole ring.
 struct alignas(128) ThreadRecord {
   static constexpr uint32_t kSlots = 3;
 
@@ -96,8 +93,7 @@ struct alignas(128) ThreadRecord {
 static_assert(sizeof(SlotBlock) == 128 && sizeof(ThreadRecord) == 128,
               "two cache lines each");
 
-// Makes the `count` slots at `slots` belong to `domain`, and links each slot
-// except the last one to its successor.
+// Makes the slots belong to `domain`, and links them in a row.
 void Link(DomainSlot* slots, size_t count, HazardDomain* domain) {
   for (size_t i = 0; i < count; ++i) {
     slots[i].domain = domain;
@@ -114,9 +110,8 @@ void ForEachSlotOf(ThreadRecord& record, Function function) {
   } while (slot != record.slots);
 }
 
-// Inserts `ring.size` + 1 new slots after `ring.slot`, moves the thread to the
-// first of them, and returns true. If there is no memory, changes nothing and
-// returns false.
+// Inserts `ring.size` + 1 new slots after `ring.slot`, and moves the thread to
+// the first of them. Returns false if there is no memory.
 bool Grow(SlotRing& ring) {
   const size_t more = size_t{ring.size} + 1;  // 4, 8, 16, ...
   auto* const blocks = new (std::nothrow) SlotBlock[more / 4];
@@ -125,23 +120,22 @@ bool Grow(SlotRing& ring) {
   Link(slots, more, ring.slot->domain);
   slots[more - 1].next.store(ring.slot->next.load(std::memory_order_relaxed),
                              std::memory_order_relaxed);
-  // (M3) This store has release order, so a scan that comes to the new slots
-  // sees the links between them.
+  // (M3) This store releases, so a scan that comes to the new slots sees the
+  // links between them.
   ring.slot->next.store(slots, std::memory_order_release);
   ring = {slots, static_cast<uint32_t>(ring.size + more), 0, 0};
   return true;
 }
 
 bool IsFree(const HazardSlot& slot) {
-  // (M4) This load acquires: if another thread cleared the slot, that thread's
-  // use of the slot happens before this thread's.
+  // (M4) This load acquires, so earlier uses of the slot by other threads
+  // happen before this thread's use.
   return IsZeroAcquire(slot.node);
 }
 
-// Moves the thread to a free slot of its ring, and returns true. Visits the
-// slots in laps: a lap visits each slot of the ring once. Adds slots if a lap
-// finds more than half of the ring in use. Returns false if all slots are in
-// use and there is no memory for more.
+// Moves the thread to a free slot of its ring. Visits the slots in laps, and
+// adds slots if a lap finds more than half of the ring in use. Returns false if
+// all slots are in use and there is no memory for more.
 bool MoveToFreeSlot(SlotRing& ring) {
   for (uint32_t i = 0; i < ring.size; ++i) {
     if (ring.ahead == 0) {
@@ -161,8 +155,7 @@ bool MoveToFreeSlot(SlotRing& ring) {
 
 #endif  // REFRESHABLE_NO_THREAD_LOCAL
 
-// Announces `node` in `slot` and returns true, or returns false if the slot is
-// in use.
+// Announces `node` in `slot`. Returns false if the slot is in use.
 bool Claim(HazardSlot& slot, const HazardNode* node) {
   const void* none = nullptr;
   return slot.node.load(std::memory_order_relaxed) == nullptr &&
@@ -170,10 +163,9 @@ bool Claim(HazardSlot& slot, const HazardNode* node) {
              none, node, std::memory_order_seq_cst, std::memory_order_relaxed);
 }
 
-// Lets other threads run, while this thread waits for a scan. `turn` is the
-// number of earlier pauses of the same wait. After a hundred pauses the thread
-// sleeps, because the scanning thread may have a lower priority, and might
-// never run while this thread only yields.
+// Lets other threads run while this thread waits for a scan. `turn` is the
+// number of earlier pauses. After a hundred pauses the thread sleeps, because
+// the scanning thread may have a lower priority.
 void Pause(int turn) {
   if (turn < 100) {
     std::this_thread::yield();
@@ -208,19 +200,17 @@ class Domain final : public HazardDomain {
   }
 
   // Registers the domain's handlers of fork(). Called by a static initializer,
-  // or at the first use of the domain if that is earlier. If the handlers were
-  // registered only at the first use, another thread might be inside fork()
-  // then. Its fork() would run no handlers and could copy a scan in progress.
-  // In the child, the scan would never end.
+  // or at the first use of the domain if that is earlier. A fork() that has
+  // begun runs no handlers that are registered later. A scan that it copied
+  // would never end in the child.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-  // Gives up this thread's record, if it has one.
   void ReleaseRecord();
 #endif
 
  private:
-  // Whether scans make a heavy barrier. Decided once, and kept in `mode_`.
+  // Whether scans make a heavy barrier.
   enum Mode { kUnknown, kAsymmetric, kSymmetric };
 
   HazardRawHolder RawProtect(const HazardCell& cell) noexcept override;
@@ -233,8 +223,8 @@ class Domain final : public HazardDomain {
   void AfterForkInParent();
   void AfterForkInChild();
 
-  // Returns a counted reference of `node`, and clears `slot`. Requires: `slot`
-  // announces `node`.
+  // Returns a counted reference of `node`, and clears `slot`, which announces
+  // `node`.
   static HazardRawHolder Counted(const HazardNode* node, DomainSlot& slot);
   DomainSlot& ClaimShared(const HazardNode* node, bool& transient);
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -258,7 +248,6 @@ class Domain final : public HazardDomain {
                          bool mark);
   void Push(const HazardNode* first, const HazardNode* last);
 
-  // Adds all nodes of the list `nodes` to `list`.
   static void Append(const HazardNode* nodes, const HazardNode*& list) {
     while (nodes != nullptr) {
       const HazardNode* const next = NextOf(nodes);
@@ -268,8 +257,8 @@ class Domain final : public HazardDomain {
     }
   }
 
-  // Calls `function` with each slot of this domain. Skips the shared slots if
-  // none of them has ever been used and `also_unused` is false.
+  // Calls `function` with each slot. Skips the shared slots if none was ever
+  // used and `also_unused` is false.
   template <typename Function>
   void ForEachSlot(Function function, bool also_unused = false) {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -278,11 +267,10 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) A reader sets this flag, claims a shared slot, and then checks that
-    // the cell still holds the node. These operations and the load below are
-    // sequentially consistent. If this load returns false, readers may still
-    // announce retired nodes in shared slots later. But their checks will then
-    // find the cell changed, and they will not use the node.
+    // (M2) A reader sets this flag, claims a shared slot, and then checks the
+    // cell. These operations and this load are sequentially consistent. So if
+    // this load returns false, such a reader will find that the retired node
+    // has been replaced in the cell.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -301,37 +289,32 @@ class Domain final : public HazardDomain {
   std::atomic<int> owners_{0};
   // Retired nodes that wait for a scan to take them.
   std::atomic<const HazardNode*> incoming_{nullptr};
-  // Raised by one when a scan begins to take the nodes in `incoming_`, and by
-  // one when it has taken them. So this is odd while a scan is taking nodes.
+  // A scan raises this by one before and after it takes the nodes in
+  // `incoming_`.
   std::atomic<uint64_t> takings_{0};
-  // (M5) The number of nodes that were retired since this was last reset to 0.
-  // The first scan of each call of TryToScan resets it, after taking the nodes
-  // in `incoming_`. While such a scan takes the nodes, this is at least
-  // kMostHandedOver. A thread that retires a node and finds at least
-  // kMostHandedOver here must wait until a scan has taken the node.
+  // (M5) The number of nodes that were retired since this was last reset. The
+  // first scan of each call of TryToScan resets this after taking the nodes. A
+  // thread that finds kMostHandedOver or more here must wait until a scan has
+  // taken its node.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.
   const HazardNode* retained_ = nullptr;  // Nodes that a scan found in use.
   int most_incoming_ = 0;  // The most incoming nodes that one scan has taken.
-  int64_t scans_ = 0;      // The number of scans.
-  int64_t barriers_ = 0;   // The number of heavy barriers.
+  int64_t scans_ = 0;
+  int64_t barriers_ = 0;
   // Set while a thread scans or forks.
   std::atomic<bool> scanning_{false};
   // (M5) Set if a scan is needed and perhaps has not begun yet. The scanning
-  // thread checks this flag after its scan. So a thread that needs a scan while
-  // another thread is scanning sets this flag and does not wait.
+  // thread checks this flag after its scan, so other threads need not wait.
   std::atomic<bool> pending_{false};
-  // The number of threads that are in fork(). A thread must find 0 here before
-  // it tries to set `scanning_` for a scan.
+  // The number of threads that are in fork(). A scan starts only if this is 0.
   std::atomic<int> forking_{0};
-  // Set if the next scan must take the nodes in `incoming_`. (The first scan of
-  // a call of TryToScan takes those nodes in any case.)
+  // Set if the next scan must take the nodes in `incoming_`.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
-  // The mode; kUnknown until it is decided. This is not a function-local
-  // static. If another thread were initialising such a variable during a
-  // fork(), the child would wait for that thread forever.
+  // This is no function-local static. If another thread initialised such a
+  // variable during a fork(), the child would wait for that thread forever.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};
@@ -342,18 +325,17 @@ ABSL_CONST_INIT Domain the_domain;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// The ring of a thread that has no record refers to this slot. The slot is
-// never free, because it announces itself.
+// The slot of threads that have no record. It announces itself, so it is never
+// free.
 ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 
-// The three variables below are trivially destructible, because destructors of
-// other thread-local objects may read tokens after this thread has given up its
+// These variables are trivially destructible, because destructors of other
+// thread-local objects may read tokens after this thread has given up its
 // record.
 
-// This thread's record in this domain, or null.
 ABSL_CONST_INIT thread_local ThreadRecord* own_record = nullptr;
-// This thread's ring in this domain. Used only if `this_threads_ring` is the
-// variable of another copy of the library.
+// Used only if `this_threads_ring` is the variable of another copy of the
+// library.
 ABSL_CONST_INIT thread_local SlotRing own_ring = {&no_slot, 0, 0, 0};
 ABSL_CONST_INIT thread_local bool this_thread_ends = false;
 
@@ -361,16 +343,15 @@ ABSL_CONST_INIT thread_local bool this_thread_ends = false;
 
 // ---- The choice between barriers ----
 
-// (M3) Records in `slot` whether clearing it must trigger a scan. Only the
-// thread that has set `scanning_` may call this.
+// (M3) Only the thread that has set `scanning_` may call this.
 void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   if (!Asymmetric()) {
     slot.waited_for.exchange(waited_for == kNo ? 0 : 1,
                              std::memory_order_acq_rel);
     return;
   }
-  // Writes to `word` only if that changes its value, because a write takes the
-  // cache line from the slot's thread.
+  // Writes to `word` only to change it, because a write takes the cache line
+  // from the slot's thread.
   const auto set = [](std::atomic<uint32_t>& word, uint32_t value) {
     if (word.load(std::memory_order_relaxed) != value) {
       word.store(value, std::memory_order_seq_cst);
@@ -381,10 +362,9 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
 }
 
 // (M7) Returns true if no other thread owns a record. Then this thread sees all
-// that other threads have announced. And later reads cannot get a node that
-// this thread has taken from `incoming_`. If no slot announces such a node, the
-// scan may free the node without a heavy barrier. Always returns false in
-// symmetric mode, and while a test replaces the barrier.
+// that others have announced, and later reads cannot get the nodes taken from
+// `incoming_`. So a scan needs no heavy barrier to free those that no slot
+// announces.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -395,9 +375,8 @@ bool Domain::NobodyElseReads() {
   return owners_.fetch_add(0, std::memory_order_acq_rel) == mine;
 }
 
-// Makes a heavy barrier, or does nothing in symmetric mode. If `test_barrier_`
-// is set, calls it instead, in either mode. Returns false if the kernel has
-// begun to refuse the barrier.
+// Makes a heavy barrier, except in symmetric mode. Returns false if the kernel
+// has begun to refuse the barrier.
 bool Domain::MakeHeavyBarrier() {
   void (*const replaced)() = test_barrier_.load(std::memory_order_relaxed);
   if (replaced == nullptr) {
@@ -409,8 +388,8 @@ bool Domain::MakeHeavyBarrier() {
   return true;
 }
 
-// Decides the mode, and returns it. If several threads decide at the same time,
-// the first result stays, because reads may already have used it.
+// If several threads decide the mode at once, the first result stays, because
+// reads may already have used it.
 Domain::Mode Domain::SetUp() {
   HandleForks();
   const bool forced = force_symmetric_.load(std::memory_order_relaxed);
@@ -424,8 +403,8 @@ Domain::Mode Domain::SetUp() {
 
 void Domain::HandleForks() {
 #ifndef _WIN32
-  // The handlers need not be unregistered: if this code is in a shared object
-  // that is unloaded, the C library forgets them.
+  // If this code is in a shared object that is unloaded, the C library forgets
+  // the handlers.
   if (!forks_are_handled_.exchange(true, std::memory_order_relaxed)) {
     pthread_atfork([] { the_domain.BeforeFork(); },
                    [] { the_domain.AfterForkInParent(); },
@@ -438,8 +417,8 @@ void Domain::HandleForks() {
   return true;
 }();
 
-// Waits until no scan is in progress, and ensures that none starts while the
-// process is copied. A scan waits for nothing, so this does not take long.
+// No scan may be in progress while the process is copied. A scan waits for
+// nothing, so this does not take long.
 void Domain::BeforeFork() {
   forking_.fetch_add(1, std::memory_order_seq_cst);
   for (int turn = 0; scanning_.exchange(true, std::memory_order_acquire);
@@ -448,11 +427,10 @@ void Domain::BeforeFork() {
   }
 }
 
-// Ends a fork, in the parent or in the child. During the fork no scan could
-// start, and threads may have left work to the next scan. So this marks all
-// slots as waited for. The next thread that clears a slot then makes a scan.
-// The thread that forks makes no scan here, because a scan would run
-// destructors inside fork(), under the locks of other handlers.
+// Threads may have left work to the next scan during the fork. So this marks
+// all slots as waited for, and the next thread that clears a slot makes a scan.
+// A scan here would run destructors inside fork(), under the locks of other
+// handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -467,9 +445,8 @@ void Domain::AfterForkInParent() {
 
 // The child has only the thread that forked, so the records of all other
 // threads are given up. The slots of these records keep their announcements,
-// because the thread that forked may have holds in them. Holds that the other
-// threads still had are never released. Transient slots are cleared, because
-// the threads that were using them do not exist in the child.
+// because the thread that forked may have holds in them. Transient slots are
+// cleared, because no thread of the child uses them.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -483,10 +460,8 @@ void Domain::AfterForkInChild() {
   for (SharedRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
-  // The child must register for the heavy barrier, because `mode_` does not
-  // prove that the child has inherited a registration. A thread of the parent
-  // may have run SetUp after fork() had copied the registrations and before
-  // fork() copied the memory.
+  // The child registers anew. A thread of the parent may have run SetUp after
+  // fork() had copied the registrations and before it copied the memory.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -500,8 +475,7 @@ void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
 // Gives up the thread's record when the thread ends. Slots that are still in
-// use stay as they are. (If this code is in a shared object, the object is not
-// unloaded while a thread still has to run this destructor.)
+// use stay as they are.
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -509,12 +483,10 @@ struct ThreadEnd {
   }
 };
 
-// Returns this thread's ring in this domain, after acquiring a record if the
-// thread has none. Returns null if the thread is ending or there is no memory
-// for a record.
+// Acquires a record if this thread has none. Returns null if the thread is
+// ending or there is no memory.
 SlotRing* Domain::RingOfThisThread() {
-  // `this_threads_ring` may be the variable of another copy of the library,
-  // which has its own domain.
+  // `this_threads_ring` may belong to another copy of the library.
   SlotRing& ring =
       this_threads_ring.slot->domain == this ? this_threads_ring : own_ring;
   if (own_record != nullptr) return &ring;
@@ -526,12 +498,11 @@ SlotRing* Domain::RingOfThisThread() {
   return &ring;
 }
 
-// Takes over a record that no thread owns and whose ring has at most half of
-// its slots in use. If there is no such record, makes a record. Sets `ring` to
-// the record's ring. Returns null if there is no memory.
+// Takes over a record that no thread owns, if at most half of its slots are in
+// use. Otherwise makes a record. Sets `ring` to the record's ring. Returns null
+// if there is no memory.
 ThreadRecord* Domain::AcquireRecord(SlotRing& ring) {
-  // (M7) The count must rise before this thread announces anything in a slot of
-  // the record.
+  // (M7) The count must rise before this thread announces anything.
   owners_.fetch_add(1, std::memory_order_acq_rel);
   for (ThreadRecord* record = records_.load(std::memory_order_acquire);
        record != nullptr; record = record->next) {
@@ -577,8 +548,8 @@ void Domain::ReleaseRecord() {
   if (this_threads_ring.slot->domain == this) this_threads_ring = none;
   own_ring = none;
   record->owned.store(false, std::memory_order_release);
-  // (M7) A thread that sees the lower count also sees all that this thread has
-  // announced.
+  // (M7) A thread that sees the lower count also sees this thread's
+  // announcements.
   owners_.fetch_sub(1, std::memory_order_acq_rel);
 }
 
@@ -597,9 +568,8 @@ HazardRawHolder Domain::Counted(const HazardNode* node, DomainSlot& slot) {
   return RawCount(node);
 }
 
-// Announces `node` in a shared slot and returns the slot. Takes a transient
-// slot only if all other shared slots are in use. Sets `transient` to whether
-// the slot is a transient one.
+// Announces `node` in a shared slot. Takes a transient slot, and sets
+// `transient`, only if all other shared slots are in use.
 DomainSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   const size_t preferred = PreferredSharedRecord();
   transient = false;
@@ -626,10 +596,9 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
     if (node == nullptr) return {};
     bool transient = false;
     DomainSlot& slot = ClaimShared(node, transient);
-    // (M2) The claim of the slot, the load below, a publisher's replacement of
-    // the node in the cell and a scan's look at the slot are all sequentially
-    // consistent. So either this thread sees the replacement or the scan sees
-    // the node in the slot.
+    // (M2) The claim, the load below, a publisher's replacement of the node and
+    // a scan's look at the slot are sequentially consistent. So either this
+    // thread sees the replacement or the scan sees the node.
     if (cell.load(std::memory_order_seq_cst) != node) {
       ClearAndLook(&slot);
       continue;
@@ -640,24 +609,21 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 }
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
-  // (M3) In symmetric mode, this function and a scan each access `waited_for`
-  // by a read-modify-write. So either this release sees that the slot is waited
-  // for or the scan sees that the slot was cleared.
+  // (M3) This function and a scan access `waited_for` by read-modify-writes. So
+  // either this release sees that the slot is waited for or the scan sees the
+  // slot cleared.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
   }
-  // (M8) This release tries to scan. Exception: if a scan found `node` retired
-  // in this slot, and another slot of the ring still announces the node, the
-  // scan is left to the release of that other slot. Without this exception, the
-  // releases of a thousand holds of a replaced node would make a thousand
-  // scans.
+  // (M8) If a scan found `node` retired in this slot, and another slot of the
+  // ring still announces `node`, the release of that other slot makes the scan.
+  // Otherwise a thousand holds of a replaced node would cause a thousand scans.
   pending_.exchange(true, std::memory_order_seq_cst);
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
       slot.waited_for.load(std::memory_order_relaxed) != 0) {
-    // The hold for which the scan set `waited_for` has ended, so the next
-    // release from this slot must find 0 there.
+    // The hold for which the scan set `waited_for` has ended.
     slot.waited_for.store(0, std::memory_order_relaxed);
     for (; other != &slot;
          other = other->next.load(std::memory_order_acquire)) {
@@ -669,7 +635,7 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
 
 // ---- Scans ----
 
-// Puts the list of nodes from `first` to `last` on `incoming_`.
+// Puts the list from `first` to `last` on `incoming_`.
 void Domain::Push(const HazardNode* first, const HazardNode* last) {
   NextOf(last) = incoming_.load(std::memory_order_relaxed);
   // The exchange is sequentially consistent, because `Retire` reads `takings_`
@@ -680,10 +646,8 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
   }
 }
 
-// Takes all nodes out of `incoming_` and returns them. `first` says whether
-// this is the first scan of a call of TryToScan. (M5) In a first scan, no
-// thread can leave a node to this thread while the nodes are being taken.
-// Afterwards `handed_over_` is 0.
+// `first` says whether this is the first scan of a call of TryToScan. (M5)
+// While a first scan takes the nodes, no thread can leave a node to it.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -699,10 +663,9 @@ const HazardNode* Domain::TakeIncoming(bool first) {
   return fresh;
 }
 
-// Looks at what each slot announces. Adds to the list `dead` each node of the
-// list `nodes` that no slot announces. Returns the list of the other nodes. If
-// `mark` is set, marks each slot that announces one of `nodes` as waited for,
-// and each other slot as not waited for.
+// Moves each of `nodes` that no slot announces to the list `dead`, and returns
+// the others. If `mark` is set, marks the slots that announce one of `nodes` as
+// waited for, and all others as not waited for.
 const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                bool mark) {
   struct Candidate {
@@ -722,9 +685,8 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
             });
   ForEachSlot([&](HazardSlot& slot) {
     // (M2) If a read gets one of `nodes`, this load sees the announcement of
-    // the read or a later value of the slot. (M6) This load also acquires:
-    // if it sees that a hold was released from the slot, all uses of the node
-    // through that hold happen before this load.
+    // the read or a later value of the slot. (M6) The load also acquires: all
+    // uses through a hold that was released happen before the load.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     const auto found = node == nullptr
                            ? candidates.end()
@@ -732,9 +694,8 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                               candidates.end(), node, before);
     const bool holds = found != candidates.end() && found->node == node;
     if (holds) found->held = true;
-    // (M3) The mark depends on what was read from the slot above, even if the
-    // slot has been cleared since. So if a node is kept because of a slot, that
-    // slot stays marked.
+    // (M3) The mark depends on the value that was read above. So if a node is
+    // kept because of a slot, that slot stays marked.
     if (mark) SetWaitedFor(slot, holds ? kYes : kNo);
   });
   const HazardNode* held = nullptr;
@@ -746,10 +707,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
   return held;
 }
 
-// Makes one scan of the retained nodes and, if `also_incoming` or `left_` is
-// set, of the incoming nodes. Returns the list of the scanned nodes that may be
-// freed. Requires that the calling thread has set `scanning_`. The caller must
-// reset `scanning_` and then call Unref of the returned nodes.
+// Scans the retained nodes and, if `also_incoming` or `left_` is set, the
+// incoming nodes. Requires that the calling thread has set `scanning_`. The
+// caller must reset `scanning_` and then call Unref of the returned nodes.
 const HazardNode* Domain::Scan(bool also_incoming) {
   ++scans_;
   const HazardNode* dead = nullptr;
@@ -763,14 +723,13 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   if (fresh != nullptr) {
     // (M3) Mark the slots as waited for before reading what they announce.
     ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, kPerhaps); });
-    // After the barrier no new read of the nodes in `fresh` can succeed, so
-    // they become retained nodes.
+    // After the barrier no new read of these nodes can succeed.
     if (MakeHeavyBarrier()) {
       Append(fresh, retained_);
     } else {
-      // Without the barrier, a reader may hold one of these nodes although this
-      // thread does not see the announcement yet. So all of them stay incoming
-      // until a scan can make the barrier or needs none (M7).
+      // Without the barrier, this thread may miss a reader's announcement. So
+      // the nodes stay incoming until a scan makes the barrier or needs none
+      // (M7).
       const HazardNode* last = fresh;
       while (NextOf(last) != nullptr) last = NextOf(last);
       Push(fresh, last);
@@ -780,12 +739,10 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   return dead;
 }
 
-// If another thread is scanning or a fork() is in progress, does nothing.
-// Otherwise scans, and scans again as long as another thread has set `pending_`
-// meanwhile. Then calls Unref of the nodes that the scans returned. (M5) Other
-// threads leave at most kMostHandedOver nodes to this thread. The reason is
-// that this thread may be a reader, and publishers must not keep a reader busy
-// forever.
+// Does nothing if another thread is scanning or a fork() is in progress.
+// Otherwise scans until no other thread has set `pending_` meanwhile. (M5)
+// Other threads leave at most kMostHandedOver nodes to this thread, because
+// publishers must not keep a reader busy forever.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -803,9 +760,8 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) Threads wait here so that scans leave few retired nodes untaken: at most
-// kMostHandedOver, plus one for each waiting thread. (During a fork() there may
-// be more.)
+// (M5) Threads wait here so that few retired nodes are untaken: at most
+// kMostHandedOver, plus one for each waiting thread.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
@@ -814,9 +770,8 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // `node` is taken at the latest by the next scan that begins to take nodes.
-  // `done` is the value of `takings_` when that scan has taken them: 2 more
-  // than now or, if another scan is taking nodes now, 3 more.
+  // `done` is the value of `takings_` after the next complete taking of nodes:
+  // 2 more than now, or 3 more while another scan is taking nodes.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

@@ -3,28 +3,26 @@
 // HazardDomain lets a thread keep using an object that another thread may
 // replace. Usually, a reader writes to no memory that other readers touch.
 //
-// docs/memory_model.md explains the algorithm and each memory ordering; "(M1)"
-// and so on in comments refer to its paragraphs.
+// docs/memory_model.md explains the algorithm; "(M1)" and so on in comments
+// refer to its paragraphs.
 //
 // A *node* is an object that can be held, and a *cell* is the place where
 // readers find it. A *read* takes a *hold* of a node: it announces the node in
 // a *slot*. The release of the hold clears the slot. A thread's *record*
 // contains the thread's first slots. A *shared record* contains slots that any
 // thread may take. A thread that has replaced a node in a cell *retires* that
-// node. A *scan* finds the retired nodes that no slot announces any longer, so
-// that they can be freed.
+// node. A *scan* finds the retired nodes that no slot announces, so that they
+// can be freed.
 //
-// A *heavy barrier* makes every thread of the process execute a full barrier.
-// Scans make heavy barriers by membarrier(2). If the system has no
-// membarrier(2) at the first use of a domain, the domain is in *symmetric
-// mode*: its scans make no heavy barrier, and its reads and releases use
+// A *heavy barrier* makes every thread of the process execute a full barrier,
+// by membarrier(2). If the system has no membarrier(2) at the first use of a
+// domain, the domain is in *symmetric mode*: its reads and releases use
 // read-modify-writes instead.
 //
 // A process may have several domains: one for each copy of the library that is
-// linked into it, unless the linker makes the copies share one domain. Each
-// cell and each record belongs to one domain. All code reaches the data of a
-// domain through a pointer to that domain, because the linker may bind a symbol
-// to any of the copies.
+// linked into it. Each cell and each record belongs to one domain. All code
+// reaches the data of a domain through a pointer, because the linker may bind a
+// symbol to any of the copies.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 #define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
@@ -45,11 +43,10 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class HazardDomain;
 
-// The place where a hold announces its node. Each hold refers to a slot.
+// The place where a hold announces its node.
 struct HazardSlot {
-  // A hold may be a *counted reference*: it owns one of the node's references,
-  // and refers to the slot `HazardNode::counted_`. The `waited_for` of that
-  // slot has this value, by which a release recognizes the slot.
+  // The `waited_for` of `HazardNode::counted_`. A hold that refers to that slot
+  // is a *counted reference*: it owns one of the node's references.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -57,14 +54,13 @@ struct HazardSlot {
 
   // The node that is in use; null if the slot is free. Never dereferenced.
   std::atomic<const void*> node;
-  // 1 if clearing the slot needs no scan. 0 if a release must call ReleaseSlow,
-  // because a retired node may be waiting for the slot or because the hold is a
-  // counted reference. Always 0 in symmetric mode. Written only by a thread
-  // that scans or forks.
+  // 0 if a release must call ReleaseSlow: a retired node may be waiting for the
+  // slot, or the hold is a counted reference. Always 0 in symmetric mode.
+  // Written only by a thread that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // In symmetric mode: 1 if clearing the slot must trigger a scan. Otherwise: 1
-  // if the last scan found a retired node in this slot. A later fork resets
-  // this to 0. So does the next release, if the slot is in a ring (M8).
+  // In symmetric mode, 1 if clearing the slot must trigger a scan. Otherwise, 1
+  // if the last scan found a retired node in this slot. A fork resets it, and
+  // in a ring the next release does (M8).
   std::atomic<uint32_t> waited_for;
 };
 
@@ -75,15 +71,14 @@ struct alignas(32) DomainSlot : HazardSlot {
       : HazardSlot(n), domain(d) {}
 
   HazardDomain* domain;
-  // The next slot in the thread's ring (see SlotRing). Null if this slot is in
-  // no ring.
+  // The next slot in the thread's SlotRing; null if there is none.
   std::atomic<DomainSlot*> next{nullptr};
 };
 static_assert(sizeof(DomainSlot) == 32, "four slots fill two cache lines");
 
 // An object that can be held. A new node has one reference, which belongs to
-// its cell. The thread that replaces the node in the cell passes that reference
-// to `HazardDomain::Retire`.
+// its cell. The thread that replaces the node passes that reference to
+// `HazardDomain::Retire`.
 class HazardNode {
  public:
   HazardNode() = default;
@@ -91,8 +86,8 @@ class HazardNode {
   HazardNode& operator=(const HazardNode&) = delete;
 
   void Ref() const { references_.fetch_add(1, std::memory_order_relaxed); }
-  // Drops one reference. Calls OnUnreferenced if it was the last reference.
-  // (M6) All uses of the node through other references happen before that call.
+  // Calls OnUnreferenced if this was the last reference. (M6) All uses of the
+  // node through other references happen before that call.
   void Unref() const {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       const_cast<HazardNode*>(this)->OnUnreferenced();
@@ -105,17 +100,15 @@ class HazardNode {
  private:
   friend class HazardDomain;
 
-  // Frees the object. Called once, after the last reference has been dropped,
-  // with no lock of the library held.
+  // Frees the object. Called once, with no lock of the library held.
   virtual void OnUnreferenced() { delete this; }
 
   // The slot of all holds that are counted references of this node.
   mutable HazardSlot counted_{nullptr, HazardSlot::kCounted};
   // The next node in whichever list of the domain contains this node.
   mutable const HazardNode* next_ = nullptr;
-  // 32 bits suffice: each reference except the cell's is a hold of 16 bytes, so
-  // 2^32 references would take 64 GiB. This is the last member so that the
-  // first member of a derived class can follow it without a gap.
+  // 32 bits suffice: 2^32 holds would take 64 GiB. This is the last member so
+  // that a derived class's first member can follow without a gap.
   mutable std::atomic<uint32_t> references_{1};
 };
 
@@ -126,27 +119,23 @@ using HazardCell = std::atomic<const HazardNode*>;
 // The slots of a thread, which form a ring. Another thread writes to these
 // slots only if it scans, forks, or releases a hold that was moved to it.
 //
-// The thread stays at the slot that it took last. The next hold takes that slot
-// if the slot is free again. Otherwise the thread goes on round the ring to the
-// next free slot. One tour of the ring is a *lap*. If a lap finds more than
-// half of the slots in use, the thread adds slots. So a hold looks at few slots
-// on average, and a thread that holds few nodes uses few slots.
+// The next hold takes the slot that the thread took last, if that slot is free
+// again. Otherwise the thread goes on round the ring to the next free slot. One
+// tour of the ring is a *lap*. If a lap finds more than half of the slots in
+// use, the thread adds slots.
 struct SlotRing {
-  // The slot that the next hold tries first. If the thread has no slots, for
-  // example in symmetric mode, this is a slot that is never free. So reads need
-  // not check whether the thread has slots.
+  // The slot that the next hold tries first. If the thread has no slots, this
+  // is a slot that is never free. So reads need not check whether the thread
+  // has slots.
   DomainSlot* slot;
-  uint32_t size;   // The number of slots in the ring.
-  uint32_t ahead;  // The number of slots that this lap has not reached yet.
-  uint32_t busy;   // The number of slots that this lap has found in use.
+  uint32_t size;
+  uint32_t ahead;  // Slots that this lap has not reached yet.
+  uint32_t busy;   // Slots that this lap has found in use.
 };
 
-// The ring of the calling thread.
-//
-// The variable is `__thread` rather than `thread_local` so that no access calls
-// an initialisation function. If the variable were inline, a program that GCC
-// compiles with -fvisibility=hidden would have a hidden variable of its own,
-// beside the variable that its shared objects share.
+// The ring of the calling thread. The variable is `__thread` so that no access
+// calls an initialisation function. It is not inline, because GCC with
+// -fvisibility=hidden would give a program a hidden variable of its own.
 #ifdef __GNUC__
 extern __thread SlotRing this_threads_ring;
 #else
@@ -154,21 +143,19 @@ extern thread_local SlotRing this_threads_ring;
 #endif
 #endif
 
-// Slots that any thread may take by compare-and-swap, in two cache lines of
-// their own.
+// Slots that any thread may take by compare-and-swap.
 struct alignas(128) SharedRecord {
   DomainSlot slots[3];
-  // Taken only if every slot in the `slots` of every shared record is in use.
-  // Cleared as soon as the hold has become a counted reference.
+  // Taken only if the `slots` of all shared records are in use. Cleared as soon
+  // as the hold has become a counted reference.
   DomainSlot transient;
 };
 
-// The number of shared records of a domain.
 constexpr int kSharedRecords = 64;
 
-// Returns the index of the shared record whose slots this thread tries first.
-// The index depends on the address of the thread's stack, so that threads tend
-// to begin with different records.
+// The index of the shared record that this thread tries first. It depends on
+// the address of the stack, so that threads tend to begin with different
+// records.
 inline size_t PreferredSharedRecord() {
   const char local = 0;
   const auto address = reinterpret_cast<uintptr_t>(&local);
@@ -177,16 +164,16 @@ inline size_t PreferredSharedRecord() {
 }
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
-// The members of a hold; `node` is null if there is no hold. This struct has no
-// destructor, so that compilers keep it in registers. The receiver must
-// construct a HazardHolder, which releases the hold.
+// The members of a hold; `node` is null if there is no hold. There is no
+// destructor, so that compilers keep this struct in registers. The receiver
+// must construct a HazardHolder, which releases the hold.
 struct HazardRawHolder {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
 };
 
-// A hold of a node, or an empty hold. A hold keeps its node alive. It may be
-// moved to another thread, and may outlive the thread that made it.
+// A hold, which keeps its node alive, or an empty hold. A hold may be moved to
+// another thread, and may outlive the thread that made it.
 class HazardHolder {
  public:
   HazardHolder() = default;
@@ -214,9 +201,8 @@ class HazardHolder {
 
   inline void Release();
 
-  // Returns `slot`. Keeps the compiler from loading or storing `node_` and
-  // `slot_` with one vector instruction, as GCC 12 would. Such a load is slow
-  // if the two members were stored separately just before.
+  // Keeps GCC from accessing `node_` and `slot_` with one vector instruction.
+  // Such a load is slow if the two members were stored separately just before.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
 #ifdef __GNUC__
     __asm__ volatile("" : "+r"(slot));
@@ -229,22 +215,20 @@ class HazardHolder {
 };
 
 // The slots, and the retired nodes that have not been freed yet. Thread-safe.
-// Reads wait for no scan. No function of this class waits for user code (a
-// node's destructor) that another thread runs.
+// Reads wait for no scan. No function of this class waits for a node's
+// destructor that another thread runs.
 //
-// A domain is never destroyed: it can be used before and after main, by any
-// thread, and in the child of a fork(). The domain of a shared object exists
-// until the object is unloaded. If there is no memory for a scan, the program
-// ends. If there is no memory for a thread's slots, the thread takes shared
-// slots.
+// A domain can be used before and after main, by any thread, and in the child
+// of a fork(). The domain of a shared object exists until the object is
+// unloaded. If there is no memory for a scan, the program ends. If there is no
+// memory for a thread's slots, the thread takes shared slots.
 class HazardDomain {
  public:
   HazardDomain(const HazardDomain&) = delete;
   HazardDomain& operator=(const HazardDomain&) = delete;
 
-  // Returns the domain for new cells. Different copies of the library may
-  // return different domains, so a cell must always be used with the domain
-  // that it was created for.
+  // Returns the domain for new cells. Copies of the library may return
+  // different domains, so a cell must always be used with its own domain.
   static HazardDomain& Current() {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return CurrentWithoutThreadLocal();
@@ -254,14 +238,14 @@ class HazardDomain {
   }
 
   // Returns a hold of the node that `cell` contains at some moment during the
-  // call. Returns an empty hold if the cell contains null at that moment. Never
-  // waits for a scan of another thread. May allocate memory for slots.
+  // call, or an empty hold if the cell contains null then. Never waits for a
+  // scan. May allocate memory for slots.
   HazardHolder Protect(const HazardCell& cell) {
     return HazardHolder(RawProtect(cell));
   }
 
-  // Returns whether TryProtect may be called for a cell of `domain`. Returns
-  // false if `domain` is null, or if `this_threads_ring` is of another domain.
+  // Returns whether TryProtect may be called for a cell of `domain`, which may
+  // be null.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool AtHand(const HazardDomain* domain) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return domain != nullptr;
@@ -270,13 +254,11 @@ class HazardDomain {
 #endif
   }
 
-  // The fast path of `domain->Protect(cell)`. Tries one slot. Returns a null
-  // node if the read fails there, for example because the slot is in use. If
-  // the read succeeds, it has called no function, except perhaps
-  // `__tls_get_addr` in a shared object. (Without thread_local, this does all
-  // that Protect does, and never fails.) Requires `AtHand(domain)`, and that
-  // the cell never contains null. The caller must construct a HazardHolder from
-  // the result.
+  // The fast path of `domain->Protect(cell)`: tries one slot, and returns a
+  // null node if the read fails there. With thread_local, a read that succeeds
+  // calls no function, except perhaps `__tls_get_addr` in a shared object.
+  // Requires `AtHand(domain)`, and that the cell never contains null. The
+  // caller must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -284,8 +266,8 @@ class HazardDomain {
 #else
     static_cast<void>(domain);
     DomainSlot* const slot = this_threads_ring.slot;
-    // (M4) This load acquires: if another thread cleared the slot, that
-    // thread's use of the slot happens before this thread's.
+    // (M4) This load acquires, so earlier uses of the slot by other threads
+    // happen before this thread's use.
     if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
     const HazardNode* const node = Announce(*slot, cell);
     if (ABSL_PREDICT_FALSE(!EqualsAcquire(cell, node))) {
@@ -297,9 +279,8 @@ class HazardDomain {
 #endif
   }
 
-  // Does what Protect does, after TryProtect has failed. Never fails. Requires
-  // what TryProtect requires. The caller must construct a HazardHolder from the
-  // result.
+  // Does what Protect does, after TryProtect has failed. Requires of its caller
+  // what TryProtect requires.
   static HazardRawHolder ProtectElsewhere(HazardDomain* domain,
                                           const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -310,39 +291,37 @@ class HazardDomain {
 #endif
   }
 
-  // Returns a hold of `node` that is a counted reference. Returns an empty hold
-  // if `node` is null. The node must stay alive during the call.
+  // Returns a counted reference of `node`, or an empty hold if `node` is null.
+  // The node must stay alive during the call.
   static HazardHolder Count(const HazardNode* node) {
     return node == nullptr ? HazardHolder() : HazardHolder(RawCount(node));
   }
 
-  // Passes the cell's reference of `node` to the domain. The domain drops that
-  // reference when a scan finds that no slot announces the node: in this call,
-  // or later on any thread. Requires that no cell contains the node. May run
-  // the destructors of this node and of others. Does nothing if `node` is null.
+  // Passes the cell's reference of `node` to the domain. The domain drops it
+  // when a scan finds that no slot announces the node: in this call, or later
+  // on any thread. Requires that no cell contains the node. May run the
+  // destructors of this node and of others. Does nothing if `node` is null.
   //
-  // (M5) This call scans. But if another thread is scanning or a fork() is in
+  // (M5) This call scans. If another thread is scanning or a fork() is in
   // progress, it leaves the node to a later scan. If kMostHandedOver nodes have
-  // already been left to the scanning thread, it also waits until a scan has
-  // taken `node` or a fork() is in progress.
+  // been left already, it also waits until a scan has taken `node` or a fork()
+  // is in progress.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
-  // Scans, and drops the domain's references of the retired nodes that no slot
+  // Scans, and drops the references of the retired nodes that no slot
   // announces. If another thread is scanning or a fork() is in progress, leaves
   // the work to the next scan. Never waits.
   virtual void Reclaim() noexcept = 0;
 
-  // What TryProtect does if there is no thread_local. Tries one shared slot by
-  // compare-and-swap. Calls ProtectShared if that fails, or if no shared slot
-  // has been used yet.
+  // What TryProtect does without thread_local: tries one shared slot, and calls
+  // ProtectShared if that fails.
   HazardRawHolder TryProtectShared(const HazardCell& cell) {
     DomainSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     const void* none = nullptr;
-    // (M2) The compare-and-swap, the second load of the cell, a publisher's
-    // replacement of the node in the cell and a scan's look at the slot are all
-    // sequentially consistent. So either this thread sees the replacement or
-    // the scan sees the node in the slot.
+    // (M2) The compare-and-swap, the second load, a publisher's replacement of
+    // the node and a scan's look at the slot are sequentially consistent. So
+    // either this thread sees the replacement or the scan sees the node.
     if (ABSL_PREDICT_FALSE(
             !shared_slots_are_used_.load(std::memory_order_acquire)) ||
         ABSL_PREDICT_FALSE(!slot->node.compare_exchange_strong(
@@ -358,8 +337,7 @@ class HazardDomain {
     return {node, slot};
   }
 
-  // Returns false if the domain is in symmetric mode; otherwise true. Decides
-  // the mode at the first call.
+  // Returns false in symmetric mode. The first call decides the mode.
   virtual bool Asymmetric() = 0;
 
   // How many nodes other threads may leave to a thread that is scanning.
@@ -368,27 +346,24 @@ class HazardDomain {
   // ---- For tests ----
 
   struct Counts {
-    int records = 0;   // The number of threads' records.
-    int owned = 0;     // The number of records that a thread owns.
-    int slots = 0;     // The number of slots in all threads' rings.
-    int held = 0;      // The number of slots in use, shared slots too.
-    int retained = 0;  // The number of retired nodes that a scan found in use.
-    // The largest number of newly retired nodes that one scan has taken.
+    int records = 0;
+    int owned = 0;     // Records that a thread owns.
+    int slots = 0;     // Slots in all threads' rings.
+    int held = 0;      // Slots in use, shared slots too.
+    int retained = 0;  // Retired nodes that a scan found in use.
+    // The most newly retired nodes that one scan has taken.
     int most_incoming = 0;
-    int64_t scans = 0;     // The number of scans made.
-    int64_t barriers = 0;  // The number of heavy barriers, refused ones too.
-    int64_t bytes = 0;     // The memory of the threads' records and rings.
+    int64_t scans = 0;
+    int64_t barriers = 0;  // Heavy barriers, refused ones too.
+    int64_t bytes = 0;     // The memory of the records and rings.
   };
-  // Returns the present counts. They are exact if no other thread uses the
-  // domain.
+  // The counts are exact if no other thread uses the domain.
   virtual Counts CountForTesting() = 0;
 
-  // Puts the domain into symmetric mode. Must be called before any other use of
-  // the domain.
+  // Must be called before any other use of the domain.
   virtual void ForceSymmetricForTesting() = 0;
   // Makes each scan of newly retired nodes call `barrier` in place of a heavy
-  // barrier, also in symmetric mode. If `barrier` is null, restores the heavy
-  // barrier. Tests use this to leave the barrier out, and to make a scan stall.
+  // barrier, also in symmetric mode. Null restores the heavy barrier.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -400,30 +375,26 @@ class HazardDomain {
   }
   ~HazardDomain() = default;
 
-  // Clears `slot`, after the caller has found that the cell no longer contains
-  // the announced node. Then calls Reclaim, because a scan may have kept the
-  // node on account of the announcement.
+  // Clears `slot` after a failed read. Then calls Reclaim, because a scan may
+  // have kept the node on account of the announcement.
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(DomainSlot* slot);
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-  // Announces in `slot` the node that `cell` contains, and returns the node.
-  // The caller must then check that the cell still contains the node.
+  // Announces in `slot` the node that `cell` contains, and returns it. The
+  // caller must then check that the cell still contains the node.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static const HazardNode* Announce(
       HazardSlot& slot, const HazardCell& cell) {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     // (M2) A compiler barrier suffices between this store and the caller's
-    // check, because scans make a heavy barrier. The store has release order
-    // because of (M4). The caller's check has acquire order, so that this
-    // thread sees the contents of the published node.
+    // check, because scans make a heavy barrier. (M4) The store releases. The
+    // check acquires, so that this thread sees the contents of the node.
     slot.node.store(node, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return node;
   }
 
-  // Does what Protect does, in a slot of `ring`, the ring of this thread. Calls
-  // ProtectShared if no slot of the ring is free and there is no memory for
-  // more. This inline part tries only the slot after `ring.slot`;
-  // ProtectInRingSlow does the rest.
+  // Does what Protect does, in a slot of this thread's `ring`. This inline part
+  // tries only the slot after `ring.slot`; ProtectInRingSlow does the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
@@ -439,9 +410,8 @@ class HazardDomain {
     return ProtectInRingSlow(ring, cell);
   }
 
-  // The part of ProtectInRing that is not inline. Depends on nothing but its
-  // arguments, because the linker may bind the call to another copy of the
-  // library.
+  // Depends on nothing but its arguments, because the linker may bind the call
+  // to another copy of the library.
   ABSL_ATTRIBUTE_NOINLINE static HazardRawHolder ProtectInRingSlow(
       SlotRing& ring, const HazardCell& cell);
 #endif
@@ -450,7 +420,7 @@ class HazardDomain {
   // shared slots are in use.
   virtual HazardRawHolder ProtectShared(const HazardCell& cell) = 0;
 
-  // Returns a new counted reference of `node`, which must not be null.
+  // `node` must not be null.
   static HazardRawHolder RawCount(const HazardNode* node) {
     node->Ref();
     return {node, &node->counted_};
@@ -460,8 +430,8 @@ class HazardDomain {
     return node->next_;
   }
 
-  // Set before the first use of a shared slot, and never reset. Until it is
-  // set, scans skip shared slots.
+  // Set before the first use of a shared slot. Until then, scans skip shared
+  // slots.
   std::atomic<bool> shared_slots_are_used_{false};
   SharedRecord shared_records_[kSharedRecords];
 
@@ -470,19 +440,17 @@ class HazardDomain {
 
   static HazardDomain& CurrentWithoutThreadLocal();
   virtual HazardRawHolder RawProtect(const HazardCell& cell) noexcept = 0;
-  // Completes the release of `node` from `slot`. Requires that the slot has
-  // been cleared, and that its `no_scan_on_release` is 0.
+  // Completes the release of `node` from `slot`, which has been cleared and
+  // whose `no_scan_on_release` is 0.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
-  // The part of ReleaseSlow for a slot of this domain. `node` is the node that
-  // the slot announced.
+  // The part of ReleaseSlow for a slot of this domain, which announced `node`.
   virtual void Released(DomainSlot& slot, const void* node) = 0;
 };
 
 inline void HazardHolder::Release() {
-  // (M3) Clear the slot, then check whether a retired node may be waiting for
-  // the slot. The store has release order, so all uses of the node happen
-  // before it.
+  // (M3) The slot is cleared before `no_scan_on_release` is read. The store
+  // releases, so all uses of the node happen before it.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {

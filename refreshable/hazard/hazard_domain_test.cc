@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// This test is built three times: normally, as if there were no membarrier(2),
-// and without thread_local. It must pass in all three forms.
+// This test is built three times: normally, without membarrier(2), and without
+// thread_local.
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -91,8 +91,6 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
-// Three threads end while their holds still exist. When these holds have ended,
-// new threads take over the records, that is, the slots, of the ended threads.
 TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds(3);
@@ -108,8 +106,8 @@ TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   EXPECT_EQ(HazardDomain::Current().CountForTesting().records, records);
 }
 
-// An object whose destructor reads `*cell`. If the object is thread_local, the
-// destructor may run after the domain's own end-of-thread work.
+// If this object is thread_local, its destructor may run after the domain's own
+// end-of-thread work.
 struct ReadsWhenDestroyed {
   HazardCell* cell = nullptr;
   HazardHolder* hold = nullptr;
@@ -134,8 +132,8 @@ TEST_F(HazardDomainTest, R12AThreadMayReadWhileItEnds) {
   EXPECT_TRUE(Alive(hold));
 }
 
-// E5: this test would hang or fail if the domain had anything locked while a
-// node's destructor runs.
+// The test would hang or fail if the domain had anything locked while a node's
+// destructor runs.
 TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   HazardCell other{new TestNode(&live_)};
   Replace(cell_, new TestNode(&live_, [&] {
@@ -162,15 +160,11 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
-// In the next two tests, a scan calls a function of the test instead of making
-// a heavy barrier. The function does not return while this variable is true, so
-// the scan stalls.
+// In the next two tests, scans stall while this is true.
 std::atomic<bool> scans_stall{false};
 
-// Nodes do not accumulate during a stalled scan. At most kMostHandedOver nodes
-// are left to the scanning thread, however many threads publish. After that,
-// each publisher waits until a scan takes its next node. (Without this limit,
-// 32 threads left 878,011 nodes to the scanning thread.)
+// At most kMostHandedOver nodes are left to the scanning thread. After that,
+// each publisher waits until a scan takes its next node.
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   constexpr int kPublishers = 8;
   constexpr int kPublications = 100;
@@ -200,14 +194,12 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   for (std::thread& publisher : publishers) publisher.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
   // Each publisher may have two nodes: the node in its cell and the node that
-  // it replaced last. In addition, kMostHandedOver nodes may be left to the
-  // scan.
+  // it replaced last.
   EXPECT_LE(most, 2 * kPublishers + HazardDomain::kMostHandedOver);
   EXPECT_EQ(live_.load(), 0);
 }
 
-// A thread may publish a few nodes without waiting for a stalled scan. If it
-// had to wait, this test would never end.
+// If the thread had to wait for the stalled scan, this test would never end.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));
@@ -229,10 +221,8 @@ TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   EXPECT_EQ(live_.load(), 1);  // Only the node in `cell_` is left.
 }
 
-// Publishers publish, readers nest holds and move them between threads, and
-// threads start and end, all at the same time. No node is used after its
-// destruction, all nodes are freed, and records of ended threads are used
-// again.
+// Readers nest holds, move them between threads, and end while publishers
+// publish.
 TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   constexpr int kReaders = 4;
   constexpr int kLives = 10;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 (fork()) for the hazard domain in its three forms: normal,
-// without membarrier(2), and without thread_local. These tests are a target of
-// their own, because they cannot run under the sanitizers: in the child of a
-// fork(), a sanitizer's runtime does not release the locks that threads of the
-// parent held. (With ThreadSanitizer the child hangs in free().)
+// Tests of fork() (E4) in three builds: normal, without membarrier(2), and
+// without thread_local. They cannot run under the sanitizers. In the child, a
+// sanitizer's runtime does not release the locks that threads of the parent
+// held.
 
 #include <pthread.h>
 #include <sys/wait.h>
@@ -26,14 +25,12 @@ namespace {
 
 using HazardForkTest = HazardDomainTest;
 
-// A function that is called inside fork(), after the domain has prepared for
-// the fork; null if none.
+// Called inside fork(), after the domain has prepared for the fork.
 const std::function<void()>* in_fork = nullptr;
 
-// Registers a handler that calls `*in_fork`. This handler must be registered
-// before the domain's handler, because handlers that run before a fork run in
-// the reverse order of their registration. Priority 101 makes this registration
-// the earlier one if both are in one executable (`linkstatic`).
+// This handler must be registered before the domain's handler, because handlers
+// that run before a fork run in the reverse order of their registration.
+// Priority 101 achieves that if both are in one executable (`linkstatic`).
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
       [] {
@@ -42,8 +39,8 @@ __attribute__((constructor(101))) void RegisterInFork() {
       nullptr, nullptr);
 }
 
-// Forks, and runs `body` in the child. Returns 0 if `body` returned true, 1 if
-// `body` returned false, and -1 if the child ended in another way.
+// Runs `body` in a forked child. Returns 0 if `body` returned true, 1 if `body`
+// returned false, and -1 if the child ended in another way.
 int ExitCodeOfChild(const std::function<bool()>& body) {
   const pid_t child = fork();
   if (child == 0) {
@@ -56,11 +53,9 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
 }
 
 // Regression test: a process forks while one of its threads uses the domain for
-// the first time. In the past, a scan that this thread had begun never ended in
-// the child, so nothing was freed there. Each round forks a process, in which
-// one thread uses the domain for the first time and another thread forks the
-// child. This test must be the first, because the process that runs it must not
-// have used the domain yet.
+// the first time. A scan that this thread had begun never ended in the child.
+// This test must be the first, because its process must not have used the
+// domain yet.
 TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(ExitCodeOfChild([] {
@@ -86,13 +81,11 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   }
 }
 
-// The process forks while other threads read and publish without pause.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
-  // The node that the child publishes. It is created before any thread reads,
-  // so no slot of the parent announces its address. If the child created the
-  // node, the node might get the address of a freed node that a slot still
-  // announces. Then the child's node would look in use forever.
+  // The child's node is created here so that no slot of the parent announces
+  // its address. With the address of a freed node that a slot still announces,
+  // the child's node would look in use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};
@@ -124,10 +117,9 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   EXPECT_EQ(mine, 0);
 }
 
-// A node that was retired during a fork is not destroyed inside fork(), but
-// when the next hold ends. Regression test: in the past, the forking thread ran
-// the destructors of such nodes before other handlers of fork() had released
-// their locks, so a destructor that took one of these locks waited forever.
+// Regression test: the forking thread ran the destructors of nodes that were
+// retired during the fork, before other handlers had released their locks. A
+// destructor that took one of these locks waited forever.
 TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   bool forking = false;
   int inside = 0;
@@ -147,9 +139,8 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   Replace(other, nullptr);
 }
 
-// Regression test: a held node is replaced during a fork, when no scan can
-// check whether it is held. In the past, the child did not free such a node
-// when the node's last hold ended.
+// Regression test: if a held node was replaced during a fork, the child did not
+// free the node when the node's last hold ended.
 TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder hold = Hold(cell_);
@@ -187,9 +178,7 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
-// A thread of the parent has more holds than it had slots at first. In the
-// child, where this thread does not exist, a new thread takes over its slots,
-// and no scan makes a barrier on account of the missing thread.
+// No scan in the child makes a barrier on account of the thread that is gone.
 TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds;

@@ -1,29 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests that provoke the two races on which the correctness of the hazard
-// domain depends.
+// Tests that provoke the two races on which the hazard domain depends.
 //
 // (M2) A read announces a node and then checks the cell once more. A publisher
-// replaces the node and then checks who has announced it. Bad outcome: the
-// reader misses the replacement, the publisher misses the announcement, and the
-// node is freed while it is held.
+// replaces the node and then checks who has announced it. Bad outcome: each
+// misses what the other has written, and the node is freed while it is held.
 //
-// (M3) A release clears its slot and then checks whether the slot has the mark
-// "waited for". A publisher sets this mark on the slots and then checks which
-// nodes the slots announce. Bad outcome: the release misses the mark, the
-// publisher misses the clearing, and a node that nobody holds is not freed.
+// (M3) A release clears its slot and then checks whether the slot is marked as
+// waited for. A publisher marks the slots and then checks which nodes they
+// announce. Bad outcome: each misses what the other has written, and a node
+// that nobody holds is not freed.
 //
 // A bad outcome can happen only while the announcement (M2) or the clearing
 // (M3) is still in the store buffer of the reader's core. The reader therefore
-// fills that buffer with stores that miss the cache, so that the announcement
-// or the clearing queues behind them.
+// fills that buffer with stores that miss the cache.
 //
-// There are two tests for each race. The first test expects no bad outcome. The
-// second test, which some builds do not have, leaves out the publisher's heavy
-// barrier and looks for a bad outcome, to show that the first test could fail.
-// How often bad outcomes occur depends on the processor. If the second test
-// finds no bad outcome within `rounds` rounds, it prints that the first test
-// proves nothing here.
+// There are two tests for each race. The first expects no bad outcome. The
+// second leaves out the heavy barrier, to show that the first could fail. If
+// the second finds no bad outcome, it prints that the first proves nothing
+// here.
 //
 // The tests are short. To run longer ones:
 //
@@ -52,24 +47,22 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The maximum number of rounds per test. A round is one publication in the
-// tests of M3, and ten publications in the tests of M2.
+// The maximum number of rounds per test. A round is one publication (M3) or ten
+// publications (M2).
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 int64_t rounds = 2000;  // A round is slow: it reads all shared slots.
 #else
 int64_t rounds = 40000;
 #endif
 
-constexpr size_t kNodes = 64;  // The number of nodes in the pool.
-constexpr size_t kLine = 64;   // The size of a cache line in bytes.
-// The size of the memory to which `SlowStores` stores.
+constexpr size_t kNodes = 64;
+constexpr size_t kLine = 64;  // The size of a cache line.
 constexpr size_t kBufferBytes = size_t{64} << 20;
 
 // What the reader and the publisher of one test share.
 struct Litmus {
-  // A node in the pool `storage`. If the domain frees the node, that only
-  // resets `*alive`, and the memory stays. So no freed memory is read even if
-  // the bad outcome occurs.
+  // Freeing a node only resets `*alive`. So no freed memory is read even if the
+  // bad outcome occurs.
   struct Node final : HazardNode {
     explicit Node(std::atomic<bool>* a) : alive(a) { alive->store(true); }
     void OnUnreferenced() override { alive->store(false); }
@@ -91,11 +84,10 @@ struct Litmus {
   std::atomic<int64_t> bad{0};
 };
 
-// `Make` fills the store buffer of its core with slow stores: stores to random
-// lines of the large `buffer_`, which usually miss the cache. If `evict` is
-// set, `Make` first evicts each line (on x86-64 only), because the cache may
-// have room for all of `buffer_`. Which stores are slow depends on the
-// processor, so the callers set `evict` in every second call.
+// `Make` fills the store buffer with stores to random lines of `buffer_`, which
+// usually miss the cache. If `evict` is set, `Make` first evicts each line,
+// because the cache may have room for all of `buffer_`. Which stores are slow
+// depends on the processor, so callers set `evict` in every second call.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -114,8 +106,7 @@ class SlowStores {
   uint64_t at_ = 1;
 };
 
-// Holds the published node again and again, until `litmus.stop`. Counts in
-// `litmus.bad` how many of these nodes were freed while they were held.
+// Counts in `litmus.bad` how many nodes were freed while this thread held them.
 void Read(Litmus& litmus) {
   SlowStores slow_stores;
   for (int turn = 0; !litmus.stop.load(std::memory_order_relaxed); ++turn) {
@@ -126,9 +117,8 @@ void Read(Litmus& litmus) {
       hold = HazardDomain::Current().Protect(litmus.cell);
     }
     const size_t index = litmus.IndexOf(hold.node());
-    // Watch whether the node is freed: in half of the turns for a long time,
-    // and in the other turns for about as long as a publisher needs to free a
-    // node.
+    // Half of the turns watch for a long time, the others for about as long as
+    // a publisher needs to free a node.
     for (int i = 0; i < (turn % 4 < 2 ? 100000 : 1000); ++i) {
       if (!litmus.alive[index].load(std::memory_order_relaxed)) {
         litmus.bad.fetch_add(1);
@@ -138,8 +128,8 @@ void Read(Litmus& litmus) {
   }
 }
 
-// Publishes 10 * `rounds` times, or until the reader has found that a node was
-// freed while it was held. Returns how many such nodes the reader has found.
+// Returns how many nodes the reader saw freed while it held them. Stops at the
+// first.
 int64_t CountBad() {
   auto litmus = std::make_unique<Litmus>();
   litmus->cell = litmus->Make(0);
@@ -161,9 +151,8 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
   EXPECT_EQ(CountBad(), 0);
 }
 
-// How far the reader and the publisher have come, so that each can wait for the
-// other. Each member is a step of a round, and its value is the last round in
-// which that step was made.
+// The last round in which each step was made. The reader and the publisher use
+// this to wait for each other.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};
@@ -189,9 +178,8 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
   }
 }
 
-// In each round, replaces the node at about the moment at which the reader
-// releases it. Stops after `rounds` rounds, or when it finds a node that was
-// replaced and released but not freed. Returns the number of such nodes.
+// Replaces the node at about the moment at which the reader releases it.
+// Returns the number of nodes that were replaced and released but not freed.
 int64_t CountLeft() {
   auto litmus = std::make_unique<Litmus>();
   Progress progress;
@@ -201,8 +189,8 @@ int64_t CountLeft() {
   for (int64_t round = 1; round <= rounds && left == 0; ++round) {
     progress.begun.store(round, std::memory_order_release);
     Await(progress.held, round);
-    // The delay differs from round to round, so that in some rounds the
-    // replacement coincides with the release.
+    // The delay varies, so that in some rounds the replacement coincides with
+    // the release.
     const int64_t delay = round % (round % 4 < 2 ? 2039 : 61);
     for (std::atomic<int> i{0}; i < delay; ++i) {
     }
@@ -223,14 +211,9 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
   EXPECT_EQ(CountLeft(), 0);
 }
 
-// Calls `count` (CountBad or CountLeft) without the heavy barrier. Prints a
-// note if `count` finds no bad outcome: then the test with the barrier proves
-// nothing here. In symmetric mode, which has no heavy barrier, prints a note at
-// once.
-//
-// This function and its tests are left out with AddressSanitizer or
-// ThreadSanitizer: the code is so slow that the steps of reader and publisher
-// do not overlap.
+// Calls `count` without the heavy barrier. This function is left out with
+// AddressSanitizer or ThreadSanitizer: the code is then so slow that the steps
+// of reader and publisher do not overlap.
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {
@@ -251,8 +234,8 @@ void LookForAMissingBarrier(int64_t (*count)()) {
   }
 }
 
-// This test is left out without thread_local: a read then claims a shared slot,
-// and the claim is itself a barrier, so no bad outcome can be provoked.
+// Without thread_local, a read claims a shared slot. The claim is itself a
+// barrier, so no bad outcome can be provoked.
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 TEST(HazardLitmusTest, TheLitmusLooksForAMissingBarrier) {
   LookForAMissingBarrier(CountBad);

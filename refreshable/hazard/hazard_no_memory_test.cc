@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// A test of what a thread does if there is no memory for its slots.
 
 #include <atomic>
 #include <cstddef>
@@ -20,9 +18,7 @@ std::atomic<int> refused{0};
 
 }  // namespace
 
-// The operators that allocate and free over-aligned memory. The two operators
-// `new` fail while `refuse` is set. In this program only slots need such an
-// alignment.
+// In this program, only slots need over-aligned memory.
 void* operator new(size_t size, std::align_val_t alignment,
                    const std::nothrow_t&) noexcept {
   if (refuse) {
@@ -48,7 +44,7 @@ namespace {
 
 using HazardNoMemoryTest = HazardDomainTest;
 
-// Takes 600 holds, which are more than there are shared slots.
+// There are fewer than 600 shared slots.
 std::vector<HazardHolder> Take600(const HazardCell& cell) {
   std::vector<HazardHolder> holds;
   for (int i = 0; i < 600; ++i) holds.push_back(Hold(cell));
@@ -65,8 +61,8 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
     refuse = false;
     Hold(cell_);
     refuse = true;
-    // By now the thread has three slots of its own, unless the domain is in
-    // symmetric mode (without membarrier). The thread gets no more slots.
+    // Now the thread has three slots of its own, unless the domain is in
+    // symmetric mode. It gets no more.
     holds = Take600(cell_);
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);

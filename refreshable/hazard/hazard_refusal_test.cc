@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A test in which the kernel first allows membarrier(2) and then refuses it,
-// because the program enters a sandbox after its first read.
+// The program enters a sandbox after its first read, and the kernel then
+// refuses membarrier(2).
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -32,7 +32,7 @@ struct Node final : HazardNode {
 };
 
 // Makes the kernel refuse membarrier(2) to this thread and to the threads that
-// this thread starts from now on. Returns false if that is not possible.
+// it starts from now on.
 bool RefuseMembarrier() {
 #ifdef SYS_membarrier
   sock_filter filter[] = {
@@ -60,8 +60,8 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   }
   std::atomic<int> freed{0};
   HazardCell cell{new Node(&freed)};
-  // The thread `outside` starts before the refusal, so it may continue to use
-  // membarrier(2). It reads, because without readers no barrier is needed.
+  // This thread starts before the refusal, so it may still use membarrier(2).
+  // It reads, because without readers no barrier is needed.
   std::promise<void> has_read, go;
   std::thread outside([&] {
     { const HazardHolder hold = HazardDomain::Current().Protect(cell); }
@@ -80,7 +80,6 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   // Nobody holds the node, but without the barrier the domain cannot know that.
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
-  // Reading and releasing still succeed. Neither frees the retired node.
   { const HazardHolder hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();

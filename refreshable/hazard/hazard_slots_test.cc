@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of threads that hold many nodes at a time. Like hazard_domain_test,
-// this file is built three times: normally, as if there were no membarrier(2),
-// and without thread_local.
+// Tests of threads that hold many nodes at a time. This file is built three
+// times: normally, without membarrier(2), and without thread_local.
 
 #include <algorithm>
 #include <cstddef>
@@ -42,8 +41,6 @@ void InAThread(const std::function<void()>& body) { std::thread(body).join(); }
 enum Order { kOldestFirst, kNewestFirst, kAnyOrder };
 constexpr Order kOrders[] = {kOldestFirst, kNewestFirst, kAnyOrder};
 
-// Removes one hold from `holds` and returns it: the oldest, the newest or a
-// random hold, as `order` says.
 HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
                     std::mt19937& random) {
   size_t index = 0;
@@ -54,10 +51,8 @@ HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
   return hold;
 }
 
-// A node is held a thousand times, and the last release frees it. If threads
-// have slots of their own, every hold has a slot of its own. Otherwise the
-// holds take the shared slots, of which there are fewer than two hundred, and
-// all further holds are counted references.
+// Without slots of their own, threads take the shared slots, of which there are
+// fewer than two hundred. All further holds are counted references.
 TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   std::mt19937 random(1);
   for (const Order order : kOrders) {
@@ -87,13 +82,10 @@ TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   }
 }
 
-// A thread that has had at most n holds at a time has at most max(3, 4 * n)
-// slots, in whatever order the holds end.
 TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   Replace(cell_, new TestNode(&live_));
   std::mt19937 random(1);
-  // All threads live until the end, so none of them takes over the slots of
-  // another.
+  // All threads live until the end, so none takes over the slots of another.
   absl::Notification end;
   std::vector<std::thread> threads;
   int new_records = 0;
@@ -105,8 +97,8 @@ TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
         Hold(cell_);
         const int mine = Counts().slots - before;
         std::vector<HazardHolder> holds;
-        // The first half of the holds stays. In each turn, one hold of the
-        // second half ends and a new hold is added.
+        // In each turn, one hold of the second half ends and a new hold is
+        // added.
         for (int i = 0; i < 2000; ++i) {
           while (static_cast<int>(holds.size()) < most) {
             holds.push_back(Hold(cell_));
@@ -136,8 +128,7 @@ TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   }
 }
 
-// If a thread ends and one of its holds lives on, later threads use the other
-// slots of the ended thread.
+// One hold of each ended thread lives on.
 TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   const int before = Counts().slots;
@@ -159,10 +150,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// A thread keeps some holds and makes further reads. It releases the hold of
-// each further read before the next read. Then the first of these reads may be
-// slow, but each later one succeeds in TryProtect, the inline fast path. This
-// must not depend on how many holds the thread keeps.
+// However many holds a thread keeps, each further read except the first
+// succeeds in TryProtect, the inline fast path.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -179,8 +168,6 @@ TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
 }
 #endif
 
-// A replaced node has a thousand holds. Only the release of the last hold makes
-// a scan, that is, looks at all slots to find the nodes that can be freed.
 TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   if (!ThreadsHaveSlots()) return;
   std::mt19937 random(1);
@@ -199,8 +186,8 @@ TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   }
 }
 
-// If a scan found a replaced node in a slot, the next release from that slot is
-// slow. Later releases from the slot are fast again.
+// After a scan has found a replaced node in a slot, only the next release from
+// that slot is slow.
 TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -209,10 +196,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // The holds `a` and `b` of the new node take every free slot of this thread
-  // in turn. The first release from a slot that once announced the old node
-  // makes a scan. (Only releases of a replaced node leave the scan to another
-  // release.) After that scan, only the release of `old[0]` needs another scan.
+  // `a` and `b` take every free slot of this thread in turn. The first release
+  // from a slot that once announced the old node makes a scan. After that scan,
+  // only the release of `old[0]` needs another scan.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {
@@ -228,9 +214,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   EXPECT_EQ(Counts().scans, before);
 }
 
-// A publication makes one heavy barrier (a call of membarrier(2)) if another
-// thread has slots of its own or the replaced node is held. Otherwise it makes
-// none. Without membarrier(2), it never makes one.
+// A publication makes a heavy barrier only if another thread has slots of its
+// own or the replaced node is held.
 TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   const int64_t one = HazardDomain::Current().Asymmetric() ? 1 : 0;
   const auto barriers_of_a_publication = [&] {
@@ -259,7 +244,6 @@ TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   end.Notify();
   reader.join();
   EXPECT_EQ(barriers_of_a_publication(), 0);
-  // While the node is held, a publication needs the barrier.
   HazardHolder hold = Hold(cell_);
   const int64_t before = Counts().barriers;
   Replace(cell_, new TestNode(&live_));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of the hazard domain share: nodes that show whether they are
-// alive, and a fixture that checks that a test leaves no node behind.
+// What the tests of the hazard domain share.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
 #define REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
@@ -26,9 +25,8 @@ inline const bool kForced = [] {
 
 inline constexpr uint64_t kAlive = 0x5eadbeef5eadbeef;
 
-// A node whose `mark` is kAlive until the node is destroyed. `*counter` is the
-// number of living nodes that were created with this counter. The destructor
-// calls `hook` if that is not null.
+// A node whose `mark` is kAlive until the node is destroyed. `*counter` counts
+// the living nodes. The destructor calls `hook`.
 struct TestNode final : HazardNode {
   explicit TestNode(std::atomic<int>* counter,
                     std::function<void()> hook = nullptr)
@@ -53,8 +51,8 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
   HazardDomain::Current().Retire(cell.exchange(node));
 }
 
-// Returns a hold of the node in `cell`. Takes the hold in the same way as a
-// read of a token does. Requires that the cell never contains null.
+// Takes the hold in the same way as a read of a token does. Requires that the
+// cell never contains null.
 inline HazardHolder Hold(const HazardCell& cell) {
   HazardHolder hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
   if (hold.node() != nullptr) return hold;
@@ -62,8 +60,8 @@ inline HazardHolder Hold(const HazardCell& cell) {
       HazardDomain::ProtectElsewhere(&HazardDomain::Current(), cell));
 }
 
-// A fixture with one cell. Checks after each test that no node is held and that
-// none is waiting to be freed.
+// Checks after each test that no node is held and that none is waiting to be
+// freed.
 class HazardDomainTest : public testing::Test {
  protected:
   ~HazardDomainTest() override {

@@ -11,8 +11,7 @@
 namespace refreshable {
 namespace internal {
 
-// Meant for a member that is usually null: a null CopiedPtr takes only the room
-// of a pointer.
+// Meant for a member that is usually null.
 template <typename T>
 class CopiedPtr : public std::unique_ptr<T> {
  public:

@@ -22,12 +22,10 @@ struct IsComparable<T,
                         std::declval<const T&>() == std::declval<const T&>()))>>
     : std::true_type {};
 
-// Whether two objects of type T can be compared with `operator==`. For a
-// container, an optional, a pair, a tuple or a variant, the elements are
-// checked too: these types may declare an `operator==` that does not compile
-// because their elements have no `operator==`. Exception: if a container's
-// elements have the type of the container itself, as in some classes for JSON,
-// the elements are not checked, because that check would never end.
+// Whether two objects of type T can be compared with `operator==`. The elements
+// of containers, optionals, pairs, tuples and variants are checked too, because
+// an `operator==` that these declare may not compile. If a container's elements
+// have the container's own type, that check would never end, so it is left out.
 template <typename T, typename = void>
 struct HasEquality : IsComparable<T> {};
 template <typename T>
@@ -50,9 +48,9 @@ struct HasEquality<std::variant<T...>> : std::conjunction<HasEquality<T>...> {};
 }  // namespace internal
 
 // Whether a Refreshable compares tokens with `operator==` if
-// `Refreshable::Options::same_token` is null. This is detected automatically
-// for most types. For a Token that declares an `operator==` which does not
-// compile, specialize TokenHasEquality as std::false_type.
+// `Refreshable::Options::same_token` is null. For a Token that declares an
+// `operator==` which does not compile, specialize TokenHasEquality as
+// std::false_type.
 template <typename Token>
 struct TokenHasEquality : internal::HasEquality<Token> {};
 

@@ -11,7 +11,7 @@
 namespace refreshable {
 namespace internal {
 
-// Writes `message` to stderr and ends the program, in every build mode.
+// Ends the program in every build mode.
 [[noreturn]] inline void DieOfMisuse(const char* message) {
   std::fprintf(stderr, "Fatal misuse of a Refreshable: %s\n", message);
   std::fflush(stderr);

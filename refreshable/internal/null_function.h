@@ -21,15 +21,13 @@ struct ComparesToNull<Function,
                           std::declval<const Function&>() == nullptr))>>
     : std::true_type {};
 
-// Whether a Function can be null, as pointers and wrappers like std::function
-// can. A lambda without captures cannot be null, although it can be compared
-// with nullptr. Therefore a Function must also be constructible from nullptr.
+// A lambda without captures cannot be null, although it can be compared with
+// nullptr. Therefore a Function must also be constructible from nullptr.
 template <typename Function>
 inline constexpr bool kCanBeNull =
     std::conjunction_v<std::is_constructible<Function, std::nullptr_t>,
                        ComparesToNull<Function>>;
 
-// Returns whether `function` is a null pointer or an empty wrapper.
 template <typename Function>
 bool IsNullFunction([[maybe_unused]] const Function& function) {
   if constexpr (kCanBeNull<Function>) {
@@ -39,10 +37,9 @@ bool IsNullFunction([[maybe_unused]] const Function& function) {
   }
 }
 
-// The type of a parameter that takes a function. It stores the function as
-// `Function`, an absl::AnyInvocable, and is null if the caller passes null or
-// an empty std::function. (If the parameter were of type `Function`, it would
-// not be null for an empty std::function.)
+// The type of a parameter that takes a function. It is null if the caller
+// passes null or an empty std::function. A parameter of type `Function`, an
+// absl::AnyInvocable, would not be null for an empty std::function.
 template <typename Function>
 class FunctionArgument {
  public:
@@ -57,7 +54,7 @@ class FunctionArgument {
                       : Function(std::forward<T>(function))) {}
 
   bool is_null() const { return function_ == nullptr; }
-  // Returns the function, and leaves this object null.
+  // Leaves this object null.
   Function Take() { return std::move(function_); }
 
  private:

@@ -16,7 +16,6 @@
 namespace refreshable {
 namespace internal {
 
-// Returns what `operator<<` writes for `value`.
 template <typename Value>
 std::string Streamed(const Value& value) {
   std::ostringstream os;
@@ -29,7 +28,6 @@ inline std::string Quoted(absl::string_view text) {
   return absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\"");
 }
 
-// Returns the code and the message of `status`, in quotes and on one line.
 // Leaves out the payloads, because they may contain anything, even a secret.
 inline std::string Quoted(const absl::Status& status) {
   return Quoted(status.ToString(absl::StatusToStringMode::kWithNoExtraData));

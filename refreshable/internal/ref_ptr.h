@@ -12,16 +12,14 @@ namespace refreshable {
 namespace internal {
 
 // How a RefPtr counts. A specialization must have two static functions that
-// take a T*: `Ref` adds a reference; `Unref` drops a reference, and destroys
-// the object if that was the last reference. (If they were free functions,
-// and T had a template argument of a user's type, a call could find the user's
-// function of the same name instead.)
+// take a T*. `Ref` adds a reference. `Unref` drops a reference, and destroys
+// the object if that was the last one. With free functions, a call could find a
+// user's function of the same name.
 template <typename T>
 struct RefCount;
 
-// Like std::shared_ptr, but for objects that count their own references. It
-// takes the room of one pointer, and the object has no control block. A new
-// object has no reference. T may be an incomplete type.
+// Like std::shared_ptr, but the object counts its own references. A new object
+// has no reference. T may be an incomplete type.
 template <typename T>
 class RefPtr {
  public:

@@ -29,20 +29,19 @@ using Waiters = Decisions::Waiters;
 const BootTime kBoot = BootTime() + absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
-// Returns `duration` in milliseconds, rounded up. Rounding changes no
-// comparison, because inputs come at whole milliseconds only.
+// Rounding up changes no comparison, because inputs come at whole milliseconds
+// only.
 Ms CeilToMs(absl::Duration duration) {
   return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
 }
 
-// Returns the time from the start of the test to `t`; kLongAgo if `t` is in the
-// infinite past.
+// Returns kLongAgo if `t` is in the infinite past.
 Ms SinceStart(BootTime t) {
   const Ms ms = CeilToMs(t - kBoot);
   return ms < kLongAgo / 2 ? kLongAgo : ms;
 }
 
-// Returns the generation that `read` rejects, or 0 if it rejects none.
+// Returns 0 if `read` rejects no generation.
 uint64_t RejectedBy(const Input& read, const ReferenceModel& f) {
   if (read.rejects == -1) return 0;
   if (read.rejects == -2) return f.generation + 1;
@@ -91,8 +90,7 @@ std::string ToString(const MachineInput& input) {
       "}");
 }
 
-// One input and its outcome. `answer` is set for a read, `start` for an attempt
-// that may call the source, and `acted` is what OnInvalidate or OnInstall
+// One input and its outcome. `acted` is what OnInvalidate or OnInstall
 // returned.
 struct CheckedMachine::Step {
   Input input;
@@ -103,9 +101,8 @@ struct CheckedMachine::Step {
 };
 
 // Compares one step with the contract. `was_` is the model before the step,
-// `is_` the model after it. Some requirements are checked at once, with `Rule`.
-// All other requirements are noted in the fields at the end of this class, and
-// Compare and CompareEvents check them.
+// `is_` the model after it. Requirements that are not checked at once are noted
+// in the fields at the end of this class.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -128,8 +125,8 @@ class CheckedMachine::StepChecker {
     return is_;
   }
 
-  // Returns an empty string, or the first clause that the step breaks and how
-  // it breaks it. Observe must have been called.
+  // Returns an empty string, or the first clause that the step breaks. Observe
+  // must have been called.
   std::string Verdict(const Instant& now) {
     switch (input_.kind) {
       case Input::kTime:
@@ -185,8 +182,8 @@ class CheckedMachine::StepChecker {
     Clause clause;
   };
 
-  // Counts a check of `clause`. If `holds` is false and no clause was broken
-  // before, makes the clause and `what` the verdict.
+  // Counts a check of `clause`. The first check that does not hold makes the
+  // verdict.
   void Rule(Clause clause, bool holds, const char* what) {
     if (counts_ != nullptr) ++(*counts_)[static_cast<int>(clause)];
     if (!holds && broken_.empty()) {
@@ -361,7 +358,7 @@ class CheckedMachine::StepChecker {
     is_.life = Life();
     is_.hint = Hint();
   }
-  // B2: records the wait of `input_.ms` that the server asked for.
+  // B2: records the wait that the server asked for.
   void ObserveWish() {
     const Ms longest = is_.rules->max_retry_after;
     is_.asked_until = input_.ms <= longest
@@ -373,9 +370,8 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: records the wall time of the next attempt, as errors name it. This time
-  // is computed anew only if the next attempt has been moved or its time has
-  // come.
+  // B9: errors name the same wall time until the next attempt is moved or its
+  // time has come.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -383,7 +379,7 @@ class CheckedMachine::StepChecker {
     is_.told_next_wall =
         next == kNever ? kNever : std::max(next, is_.t) + is_.wall_step;
   }
-  // Clears the failures, because a token came from the source or was installed.
+  // Called when a token came from the source or was installed.
   void ObserveAnswer() {
     is_.failures = is_.excused = 0;
     is_.cause = is_.row_cause = absl::StatusCode::kOk;
@@ -433,16 +429,15 @@ class CheckedMachine::StepChecker {
 
   // ---- What is required ----
 
-  // Returns the generation that the read or the report rejects, or 0 if it
-  // rejects none.
+  // Returns 0 if the read or the report rejects no generation.
   uint64_t RejectedGeneration() const {
     if (input_.kind == Input::kReport) {
       return was_.generation - static_cast<uint64_t>(input_.number);
     }
     return RejectedBy(input_, was_);
   }
-  // Returns true if the input is a read that rejects the present token, and the
-  // present token may still be served to other reads.
+  // Whether a read rejects the present token, which may still be served to
+  // other reads.
   bool IsRejecting() const {
     return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
            (is_.Usable() || is_.Grace());
@@ -450,8 +445,8 @@ class CheckedMachine::StepChecker {
   bool BringsTheTokenHeld() const {
     return input_.kind == Input::kSucceed && input_.same_as && was_.Held();
   }
-  // A2: whether the running attempt was told that the token was rejected. If
-  // so, an invalidation does not abandon the attempt.
+  // A2: an invalidation does not abandon an attempt that was told that the
+  // token was rejected.
   bool KeepsAttempt() const {
     return was_.flight == ReferenceModel::kRunning &&
            was_.running->told_rejected == was_.generation;
@@ -460,23 +455,21 @@ class CheckedMachine::StepChecker {
     return input_.number >= 0 ? input_.number
                               : is_.rules->policy.retry.max_retries;
   }
-  // F3: the time from now until the token of the input expires.
+  // F3: the time from now until the token expires.
   Ms Life() const {
     return input_.relative && call_.has_value() && input_.ms < kNever
                ? input_.ms - (is_.t - call_->started)
                : input_.ms;
   }
 
-  // F4: the time from now until the token should be replaced, according to the
-  // input's hint `refresh_in`; kNever if there is no positive hint.
+  // F4: the time from now until the token should be replaced; kNever if there
+  // is no positive hint.
   Ms Hint() const {
     if (input_.refresh_in <= 0 || input_.refresh_in == kNever) return kNever;
     return call_.has_value() ? input_.refresh_in - (is_.t - call_->started)
                              : input_.refresh_in;
   }
 
-  // S1: expects kStateChanged if the freshness has changed, and kExhausted if
-  // refreshing has become exhausted.
   void ExpectChanges() {
     if (is_.State() != was_.told_state)
       events_.push_back(EventKind::kStateChanged);
@@ -494,12 +487,11 @@ class CheckedMachine::StepChecker {
     waiters_ = {Waiters::kFail, clause};
     told_failure_ = true;
   }
-  // Expects that after the step the flight waits for its next attempt.
   void BeginWait(Clause clause) {
     flight_ = {ReferenceModel::kWaiting, clause};
     told_failure_ = told_wait_ = true;
   }
-  // Expects the effects of a failed attempt that a rejection started (A10).
+  // A10: a rejection started the failed attempt.
   void ExpectRejectedAttemptFailed() {
     events_.push_back(EventKind::kAttemptFailed);
     Rule(Clause::kA10,
@@ -527,7 +519,7 @@ class CheckedMachine::StepChecker {
     ExpectOrdinaryFailed(kind);
     if (was_.rejecting_read_waits && (is_.Usable() || is_.Grace())) {
       // A8: if the attempt was told of the rejection, rejecting reads fail.
-      // Otherwise rejecting reads are made again (kServe).
+      // Otherwise these reads are made again.
       rejecting_waiters_ = {
           was_.told_rejected > 0 ? Waiters::kFail : Waiters::kServe,
           Clause::kA8};
@@ -718,8 +710,7 @@ class CheckedMachine::StepChecker {
   absl::StatusCode FailureCause() const {
     return was_.by_rejection ? is_.row_cause : is_.cause;
   }
-  // Expects the effects of an answer that brings the rejected token again
-  // (A11).
+  // A11: the answer brings the rejected token again.
   void ExpectUnchanged() {
     if (was_.running.has_value() && !InputIsOfRunning()) {
       ExpectAbandoned(Clause::kF6);
@@ -755,8 +746,7 @@ class CheckedMachine::StepChecker {
     ExpectLost();
     ExpectChanges();
   }
-  // Expects the end of the flight, because the executor did not run the queued
-  // attempt (E2).
+  // E2: the executor did not run the queued attempt.
   void ExpectLost() {
     EndFlight(Clause::kE2);
     told_lost_ = true;
@@ -876,8 +866,7 @@ class CheckedMachine::StepChecker {
         (input_.kind == Input::kInvalidate && step_.acted);
     Rule(Clause::kR12, out_.let_go == (looks && was_.LetGoDue()),
          "a token that can never be served again is let go");
-    // F1: whether the step has queued a new attempt. If so, it must submit that
-    // attempt.
+    // F1: whether the step has queued a new attempt, which it must submit.
     const bool fresh =
         is_.flight == ReferenceModel::kQueued &&
         (was_.flight != ReferenceModel::kQueued || is_.queued != was_.queued);
@@ -1001,7 +990,7 @@ class CheckedMachine::StepChecker {
   const RefreshMachine& machine_;
   ClauseCounts* counts_;
   ReferenceModel is_;
-  // The call to which the input is the answer; nullopt if there is none.
+  // The call that the input answers.
   std::optional<ReferenceModel::Call> call_;
   std::string broken_;
 
@@ -1022,8 +1011,8 @@ class CheckedMachine::StepChecker {
   bool told_failure_ = false;
   // Whether `Decisions::failure` must blame the executor (E2).
   bool told_lost_ = false;
-  // If set, `Decisions::failure.rejected` must be true, and the failure must
-  // have this code. If not set, `Decisions::failure.rejected` must be false.
+  // The code of a failure whose `rejected` must be true; nullopt if `rejected`
+  // must be false.
   std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // Whether the queued attempt must be kept.
 };
@@ -1115,11 +1104,9 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
   }
 }
 
-// Checks `Decisions::fails_until`: until that moment, reads must get the same
-// failure and cause nothing. Tries reads with different numbers of retries, now
-// and at the last nanosecond before that moment, with the wall clock unchanged
-// or set forward or back by an hour. Returns an empty string, or what is
-// broken.
+// Checks that reads get the same failure and cause nothing until
+// `Decisions::fails_until`, even if the wall clock is set. Returns an empty
+// string, or what is broken.
 std::string CheckedMachine::CheckFailsUntil(const Decisions& out) const {
   const BootTime until =
       std::min(out.fails_until, Now().boot + absl::Hours(1'000'000));
@@ -1168,21 +1155,18 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
 }
 
 // Applies a wake and then `input`, and checks that `input` alone would have the
-// same effect. Called if a timer is due but has not fired. Returns an empty
-// string, or what is broken.
+// same effect. Called if a timer is due but has not fired.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;
   late.Perform(input, whole);
   std::string broken = ApplyOne(MachineInput(), wake);
   if (broken.empty()) broken = ApplyOne(input, rest);
-  // A reset is not compared. If an attempt is overdue, OnReset forgets the
-  // earlier failures and then counts that attempt's failure, whereas a reset
-  // after the wake forgets that failure too.
+  // A reset alone counts the failure of an overdue attempt, whereas a reset
+  // after the wake forgets that failure.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
-  // Compares one decision. `a` is what the wake decided, `b` what `input`
-  // decided after the wake, and `c` what `input` alone decided. If `b` is
-  // `neutral`, `c` must equal `a`; otherwise `c` must equal `b`.
+  // `a` is what the wake decided, `b` what `input` decided after the wake, and
+  // `c` what `input` alone decided.
   const auto same = [](auto a, auto b, auto c, auto neutral) {
     return c == (b == neutral ? a : b);
   };

@@ -17,8 +17,8 @@
 namespace refreshable {
 namespace internal {
 
-// The clauses of docs/contract.md that a step can break. kS1 also stands for
-// the rule that a step has only the effects that a clause requires.
+// The clauses of docs/contract.md that a step can break. kS1 also means that a
+// step has only the effects that a clause requires.
 enum class Clause {
   kR1,
   kR2,
@@ -74,10 +74,9 @@ struct MachineInput {
     // A read with timeout `ms`. If `number` >= 0, it permits that many retries.
     kRead,
     kStart,  // The executor runs the attempt `id`.
-    // The attempt `id` brings a token that lives for `ms`. The members
-    // `relative`, `same_as` and `refresh_in` say more about the token.
+    // The attempt `id` brings a token that lives for `ms`.
     kSucceed,
-    // The attempt `id` fails. `number` is the FailureClass. If `ms` >= 0, the
+    // The attempt `id` fails with the FailureClass `number`. If `ms` >= 0, the
     // server asks the client to wait for that time.
     kFail,
     kLost,      // The executor loses the attempt `id`.
@@ -95,9 +94,9 @@ struct MachineInput {
   AttemptId id = AttemptId::kNone;
   Ms ms = 0;
   int number = 0;
-  // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`), not
-  // absolute (`Expiry::At`). In a kSucceed with a relative expiry, `ms` counts
-  // from the start of the attempt. Otherwise `ms` counts from now.
+  // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`). In a
+  // kSucceed, `ms` then counts from the start of the attempt. Otherwise `ms`
+  // counts from now.
   bool relative = false;
   // kSucceed: whether the token equals the token that is held or was withdrawn.
   bool same_as = false;
@@ -105,28 +104,24 @@ struct MachineInput {
   // generation. -1: the read rejects no generation. -2: the read rejects a
   // generation that has not been published.
   int rejects = -1;
-  // kSucceed, kInstall: the hint of when to replace the token
-  // (`Expiry::WithRefreshIn`), in milliseconds; kNever if there is none.
+  // kSucceed, kInstall: the hint of when to replace the token; kNever if there
+  // is none.
   Ms refresh_in = kNever;
 };
 std::string ToString(const MachineInput& input);
 
-// A RefreshMachine and its reference model. Each step of the machine is checked
-// against the model. Copyable, so that a test can try several continuations of
-// one state.
+// A RefreshMachine and its reference model. Copyable, so that a test can try
+// several continuations of one state.
 class CheckedMachine {
  public:
-  // Both arguments must outlive the machine. If `counts` is not null, the
-  // checks of each clause are counted there.
+  // Both arguments must outlive the machine. `counts` may be null.
   CheckedMachine(const ModelPolicy* rules, ClauseCounts* counts);
 
-  // Applies `input`. Returns an empty string, or the first clause that the
-  // machine breaks and how it breaks it.
+  // Returns an empty string, or the first clause that the machine breaks.
   std::string Apply(const MachineInput& input);
-  // B8: checks that a few reads after this state lead to a token, even if the
-  // calls that are outstanding now never return. Lets much time pass before
-  // each read. If refreshing is fatal, resets it first. Returns an empty
-  // string, or what is broken.
+  // B8: checks that a few reads lead to a token, even if the calls that are
+  // outstanding now never return. If refreshing is fatal, resets it first.
+  // Returns an empty string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

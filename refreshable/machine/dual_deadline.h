@@ -17,7 +17,6 @@ struct DualDeadline {
   absl::Time wall = absl::InfiniteFuture();
   BootTime boot = BootTime::InfiniteFuture();
 
-  // Returns the deadline that is reached `delay` after `now`.
   static DualDeadline After(const Instant& now, absl::Duration delay) {
     return DualDeadline{now.wall + delay, now.boot + delay};
   }
@@ -28,8 +27,7 @@ struct DualDeadline {
   bool Reached(const Instant& now) const {
     return now.wall >= wall || now.boot >= boot;
   }
-  // Returns the time from `now` until the deadline is reached; negative if it
-  // was reached earlier.
+  // Returns a negative duration if the deadline was reached earlier.
   absl::Duration Left(const Instant& now) const {
     const absl::Duration by_boot = boot - now.boot, by_wall = wall - now.wall;
     return by_boot < by_wall ? by_boot : by_wall;

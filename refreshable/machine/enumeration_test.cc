@@ -2,12 +2,11 @@
 //
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth.
-// CheckedMachine checks each step against the contract. The test treats states
-// with equal ReferenceModel::Fingerprint as one state. It continues only the
-// first sequence that reaches the state.
+// CheckedMachine checks each step. States with equal
+// ReferenceModel::Fingerprint count as one state.
 //
-// To save time, some policies are tested to a smaller depth than others.
-// `--test_arg=--depth=4` tests every policy to depth 4.
+// To save time, some policies have a smaller depth. `--test_arg=--depth=4`
+// tests every policy to depth 4.
 
 #include <algorithm>
 #include <cstdint>
@@ -47,8 +46,8 @@ constexpr int kTransient = static_cast<int>(FailureClass::kTransient);
 constexpr int kThrottled = static_cast<int>(FailureClass::kThrottled);
 constexpr int kPermanent = static_cast<int>(FailureClass::kPermanent);
 
-// Returns a policy with short times. Under it a token that lives for 8 s is
-// fresh for 4 s and then stale for 3 s. Most tokens in this test live for 8 s.
+// Under this policy, a token that lives for 8 s is fresh for 4 s and then stale
+// for 3 s.
 RefreshPolicy SmallPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -72,8 +71,6 @@ class Enumeration {
     EXPECT_TRUE(Validate(policy).ok()) << Validate(policy);
   }
 
-  // Applies each beginning, and after it every sequence of up to `steps_left`
-  // inputs.
   void Run(int steps_left) {
     CheckedMachine begin(&rules_, &counts_);
     for (const std::vector<Input>& beginning : Beginnings()) {
@@ -110,16 +107,14 @@ class Enumeration {
   size_t classes() const { return classes_.size(); }
 
  private:
-  // An input that was applied. `before` is the index of the previous input in
-  // `nodes_`, or -1 if there is none.
+  // `before` is the index of the previous input in `nodes_`, or -1.
   struct Node {
     int before;
     Input input;
   };
 
-  // If `input`, an input of a beginning, applies to the queued or the running
-  // attempt, sets `input.id`, and returns whether there is such an attempt.
-  // Otherwise returns true.
+  // If `input` applies to an attempt, sets `input.id`. Returns false if there is
+  // no such attempt.
   static bool SetAttempt(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
@@ -157,16 +152,16 @@ class Enumeration {
          read,
          start},
         // The next three beginnings begin an outage: without a token, with a
-        // stale token, and with a token that expires during the outage.
+        // stale token, and with a token that expires meanwhile.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,
          fails, wait(2), read, start},
-        // Refreshing is exhausted. A probe will be due in 4 s.
+        // Refreshing is exhausted.
         {read, start, fails, wait(1), read, start, fails, wait(2), read, start,
          fails},
-        // Refreshing is exhausted and a probe is running. The token has
-        // expired, but can still be invalidated.
+        // A probe is running. The token has expired, but can still be
+        // invalidated.
         {read, start, token, wait(4), read, start, fails, wait(3), read, start,
          fails, wait(2), read, start, fails, wait(4), read, start},
         // A call is abandoned.
@@ -239,8 +234,8 @@ class Enumeration {
     }
     if (f.generation > 0 && f.flight == ReferenceModel::kNone) {
       if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
-      // This read rejects an earlier generation or, if there is none, a
-      // generation that was never published.
+      // This read rejects an earlier generation, or one that was never
+      // published.
       inputs.push_back({Input::kRead,
                         {},
                         kNever,
@@ -282,8 +277,7 @@ class Enumeration {
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
-      // Every answer to a call that is not current is discarded (F2), so one
-      // success and one failure are enough.
+      // Every answer to a call that is not current is discarded (F2).
       if (!call.current) continue;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
@@ -299,8 +293,8 @@ class Enumeration {
     return inputs;
   }
 
-  // Applies `input` to `machine` after the node `before`. Returns the node of
-  // the step. If the step breaks a rule, fails the test and returns -1.
+  // Returns the node of the step. If the step breaks a rule, fails the test and
+  // returns -1.
   int Try(CheckedMachine& machine, const Input& input, int before) {
     const std::string broken = machine.Apply(input);
     nodes_.push_back({before, input});
@@ -311,17 +305,15 @@ class Enumeration {
     return -1;
   }
 
-  // Notes the class of the state `f`, in which every input is about to be
-  // tried. The properties below determine the class.
+  // These properties determine the class of a state.
   void NoteClass(const ReferenceModel& f) {
     classes_.emplace(f.flight, f.foreground, f.State(), f.generation > 0,
                      f.withdrawn, f.Grace(), f.Exhausted(),
                      std::min(f.failures, 1), f.abandoned.size());
   }
 
-  // Notes the state of `machine`, to which `node` has led. If the state is new,
-  // checks that the machine recovers (B8), and lets the next round continue
-  // from the state.
+  // If the state of `machine` is new, checks that the machine recovers (B8),
+  // and lets the next round continue from the state.
   void Meet(const CheckedMachine& machine, int node) {
     if (!seen_.insert(machine.facts().Fingerprint()).second) {
       if (node + 1 == static_cast<int>(nodes_.size())) nodes_.pop_back();
@@ -335,7 +327,6 @@ class Enumeration {
     level_.emplace_back(machine, node);
   }
 
-  // Returns the inputs that led to `node`, in order.
   std::string Story(int node) const {
     std::string story;
     for (; node >= 0; node = nodes_[node].before) {
@@ -359,8 +350,7 @@ class Enumeration {
 struct NamedPolicy {
   const char* name;
   RefreshPolicy policy;
-  // The least number of classes of states that the test must reach with this
-  // policy.
+  // The least number of classes of states that the test must reach.
   size_t classes;
   int depth = 4;  // The maximum number of inputs after a beginning.
 };
@@ -385,7 +375,7 @@ std::vector<NamedPolicy> Policies() {
   grace_ahead.min_interval = S(2);
   grace_ahead.retry.on_exhausted = OnExhausted::kFatal;
   // Here the margin, the stale window and the young age are longer than a token
-  // lives. So the token's life of 8 s limits each of them.
+  // lives.
   RefreshPolicy cut = small;
   cut.expiry_margin = S(40);
   cut.stale_window = S(30);
@@ -405,8 +395,7 @@ std::vector<NamedPolicy> Policies() {
   narrow.max_stale_on_error = S(1);
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
-  // Here a cooldown is a quarter of the time for which the token is still
-  // usable. The cooldown may be longer than the backoff.
+  // Here the cooldown depends on the token, and may be longer than the backoff.
   RefreshPolicy adaptive = small;
   adaptive.background_cooldown.reset();
   adaptive.min_interval = S(0);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine with a source that fails: the schedule of the
-// attempts, the kinds of failure, and exhaustion.
+// Tests of RefreshMachine with a source that fails.
 
 #include <vector>
 
@@ -29,8 +28,7 @@ RefreshPolicy Fatal() {
   return policy;
 }
 
-// Returns the times in `begin`, followed by further times at intervals of
-// `step` seconds up to `end`.
+// Continues `begin` at intervals of `step` seconds up to `end`.
 std::vector<double> Then(std::vector<double> begin, int step, int end) {
   for (double at = begin.back() + step; at <= end; at += step) {
     begin.push_back(at);
@@ -46,8 +44,7 @@ TEST(RefreshMachineFailureTest, B1AnHourOfFailuresWithAReadEverySecond) {
   EXPECT_EQ(MachineDriver().Outage(S(3600)), expected);
   EXPECT_EQ(expected.size(), 64u);
   EXPECT_EQ(expected.back(), 3542);
-  // The result is the same if the reads have a timeout of 500 ms, or if there
-  // is a read every 100 ms.
+  // Other timeouts and intervals of the reads change nothing.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), Ms(500)), expected);
   EXPECT_EQ(MachineDriver().Outage(S(3600), Ms(100)), expected);
 }
@@ -63,9 +60,8 @@ TEST(RefreshMachineFailureTest, B1AWaitCountsFromTheStartOfASlowAttempt) {
 }
 
 TEST(RefreshMachineFailureTest, B1WithASourceThatHangs) {
-  // No call returns. By F6, the third call comes at least 60 s after the second
-  // call, the fourth at least 120 s after the third, and the fifth at least
-  // 240 s after the fourth.
+  // No call returns. By F6, the third, fourth and fifth call come at least 60,
+  // 120 and 240 s after the call before.
   EXPECT_THAT(MachineDriver().Outage(S(500), S(1), S(100000)),
               ElementsAre(0, 31, 118, 238, 478));
 }
@@ -158,12 +154,11 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
     EXPECT_EQ(d.told_next(), c.next);
     d.At(c.next).Wake();
     d.Start();
-    // The answer of the second attempt asks for no wait, so it is followed by
-    // the backoff of 4 s.
+    // The second answer asks for no wait, so the backoff follows.
     d.Fail(busy);
     EXPECT_EQ(d.wake_at(), c.next + S(4));
   }
-  // The wait counts from the answer, not from the start of the attempt.
+  // The wait counts from the answer.
   MachineDriver d;
   d.ReadAndStart();
   d.At(S(5)).Fail(busy, S(10));
@@ -173,9 +168,8 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
 TEST(RefreshMachineFailureTest, B2AThrottledHour) {
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(1000)),
             Then({0}, 300, 3600));
-  // Here the server asks for 20 s. The backoff is 16 s after the fourth failure
-  // and at least 32 s after later failures. So the server shortens the later
-  // waits, and by B2 the later failures do not count towards exhaustion.
+  // From the fifth failure on, the server shortens the wait. By B2, such
+  // failures do not count towards exhaustion.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(20)),
             Then({0}, 20, 3600));
 }
@@ -263,8 +257,8 @@ TEST(RefreshMachineFailureTest, B7TheTokenThatLivesHoldsExhaustionOff) {
   MachineDriver d;
   d.Hold(S(3600));
   d.t = S(2400);
-  // An attempt starts every 60 s: first because of the cooldown, later because
-  // of the backoff, and after the expiry because of the probe interval.
+  // An attempt starts every 60 s: by the cooldown, then by the backoff, and
+  // after the expiry by the probe interval.
   EXPECT_EQ(d.Outage(S(3800)), Then({2400}, 60, 3800));
 
   MachineDriver fatal(Fatal());
@@ -309,8 +303,7 @@ TEST(RefreshMachineFailureTest, B7AnAnswerThatWasGivenUpHealsEvenAFatalOne) {
   policy.retry.max_consecutive_failures = 1;
   MachineDriver d(policy);
   d.ReadAndStart();
-  // The attempt times out at 30 s and is abandoned. Its call returns a token at
-  // 40 s.
+  // The call of the abandoned attempt returns a token at 40 s.
   d.At(S(30)).Wake();
   EXPECT_TRUE(d.machine.fatal(d.now()));
   d.At(S(40)).Succeed(Expiry::In(S(100)));

@@ -11,7 +11,7 @@ namespace refreshable {
 namespace internal {
 
 // A sequence of numbers that look random and depend on the seed alone. A copy
-// continues the sequence where the original stands.
+// continues the sequence.
 class Jitter {
  public:
   explicit Jitter(uint64_t seed) : state_(seed) {}

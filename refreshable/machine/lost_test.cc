@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what RefreshMachine does if the executor does not run an attempt, if
-// calls never return, and if a token can never be served again.
+// Tests of attempts that are not run, calls that never return, and tokens that
+// can never be served again.
 
 #include <cmath>
 #include <optional>
@@ -30,8 +30,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// The executor runs an attempt late: after more than `attempt_timeout`. The
-// attempt starts all the same, unless another input has ended it first.
+// The attempt starts although more than `attempt_timeout` has passed, because
+// no other input has ended it.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -40,8 +40,7 @@ TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   EXPECT_EQ(d.wake_at(), S(61));
 }
 
-// The reads are told that the executor did not run the retry. The failure of
-// the first attempt still counts.
+// The failure of the first attempt still counts.
 TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   MachineDriver d;
   d.ReadAndStart();
@@ -56,9 +55,8 @@ TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   EXPECT_EQ(d.machine.last_cause().message(), "down");
 }
 
-// At 380 s an attempt has been queued for 30 s, and refreshing is exhausted. A
-// read then ends the attempt. That read and the reads that waited are told that
-// the executor did not run the attempt.
+// The read at 380 s ends the attempt, which has been queued for 30 s. All reads
+// are told that the executor did not run the attempt.
 TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -78,8 +76,8 @@ TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   EXPECT_TRUE(d.out.failure.fatal);
 }
 
-// After an attempt is lost, the timer that refreshes ahead waits for
-// `initial_backoff` (2 s) before it starts the next attempt.
+// After a lost attempt, the timer that refreshes ahead waits for
+// `initial_backoff` (2 s).
 TEST(RefreshMachineLostTest, F7NoTimerHammersAnExecutorThatRunsNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.refresh_ahead = true;
@@ -118,8 +116,7 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// Regression test: in the past, the source was never called again after two
-// calls had hung.
+// Regression test: the source was never called again after two calls had hung.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
@@ -152,8 +149,8 @@ TEST(RefreshMachineLostTest, F6AnAnswerBeginsTheCountAnew) {
   }
   const absl::Duration fifth = d.t - S(30);
   d.Fail(absl::UnknownError("late"), std::nullopt, second);
-  // Four calls still hang. Because one call has returned, the sixth call may be
-  // made 60 s after the fifth call, not 480 s after it.
+  // Because one call has returned, the sixth call may be made 60 s after the
+  // fifth.
   d.At(fifth + S(60)).Wake();
   d.Read();
   EXPECT_TRUE(d.Start().has_value());
@@ -171,8 +168,8 @@ TEST(RefreshMachineLostTest, F6ResetForgetsCallsThatHaveNotReturned) {
   EXPECT_TRUE(d.machine.refreshing());
 }
 
-// Two calls have not returned. One call timed out, and an Install superseded
-// the other call. The error must not say that both timed out.
+// One call timed out, and an Install superseded the other. The error must not
+// say that both timed out.
 TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
   MachineDriver d;
   d.ReadAndStart();

@@ -20,7 +20,7 @@
 namespace refreshable {
 namespace internal {
 
-// The smallest difference between two durations, a quarter of a nanosecond.
+// The smallest difference between two durations.
 inline absl::Duration Tick() { return absl::Nanoseconds(1) / 4; }
 
 inline absl::Duration S(int64_t n) { return absl::Seconds(n); }
@@ -28,8 +28,8 @@ inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 
 using ::refreshable_testing::ExactPolicy;
 
-// A moment that is given or returned as an absl::Duration counts from the start
-// of the test. `out` holds the decisions of the last input.
+// A moment that is an absl::Duration counts from the start of the test. `out`
+// holds the decisions of the last input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -56,8 +56,7 @@ class MachineDriver {
     End();
     return answer;
   }
-  // Makes a read that rejects `generation`, by default the last published
-  // generation.
+  // By default, rejects the last published generation.
   Answer ReadRejecting(std::optional<uint64_t> generation = std::nullopt,
                        std::optional<int> max_retries = std::nullopt) {
     Begin();
@@ -75,8 +74,8 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Start, Succeed, Fail and Lost apply to the attempt that was submitted last.
-  // Succeed, Fail and Lost may be given the `id` of another attempt.
+  // Start, Succeed, Fail and Lost apply to the attempt that was submitted last,
+  // unless `id` names another.
   std::optional<AttemptStart> Start() {
     Begin();
     const auto start = machine.OnAttemptStart(now(), attempt, out);
@@ -134,20 +133,18 @@ class MachineDriver {
 
   // ---- Several inputs ----
 
-  // Makes a read. If the read waits, calls Start and returns its result;
-  // otherwise returns nullopt.
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
-  // Makes a read, and an attempt that brings a token at once. The token lives
-  // for `lifetime`. Requires: a read now would submit an attempt.
+  // Makes an attempt that brings a token. Requires: a read now would submit an
+  // attempt.
   void Hold(absl::Duration lifetime) {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
   }
   // Makes `n` attempts that fail permanently, each as early as permitted.
-  // Requires: no token is usable, no refresh is in flight, and refreshing has
-  // not given up (`OnExhausted::kFatal`).
+  // Requires: no token is usable, no refresh is in flight, and refreshing is
+  // not fatal.
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();
@@ -155,12 +152,10 @@ class MachineDriver {
       Fail(absl::UnknownError("permanent"));
     }
   }
-  // Simulates an outage until `end`. Returns the starts of the attempts, in
-  // seconds. Makes a read at once, and then further reads at intervals of
-  // `every`. Each read has the timeout `timeout`. Every attempt starts at once
-  // and fails `latency` later, with `retry_after` if that is set. Exception: an
-  // attempt that has timed out never answers if the next attempt starts before
-  // `latency` has passed. Timers fire on time.
+  // Simulates an outage until `end`, and returns the starts of the attempts in
+  // seconds. Reads come at intervals of `every`, each with the timeout
+  // `timeout`. Every attempt starts at once and fails `latency` later, unless
+  // another attempt starts before that. Timers fire on time.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -189,25 +184,23 @@ class MachineDriver {
   // ---- What is known ----
 
   absl::Duration wake_at() const { return machine.wake_at(now()) - kBoot; }
-  // Returns the BootTime from which reads must ask the machine (`check_at`).
+  // The BootTime from which reads must ask the machine.
   absl::Duration check_at() const {
     return machine.check_at(now()).boot - kBoot;
   }
   absl::Duration next_start() const {
     return machine.next_start(now()) - kBoot;
   }
-  // Returns when the next attempt may start, as `out.failure` reports it.
+  // When the next attempt may start, as `out.failure` reports it.
   absl::Duration told_next() const {
     return out.failure.next_attempt_at - kBoot;
   }
-  // Returns `out.fail_deadlines_before`. A waiting read gets `out.failure` if
-  // its deadline is before that time.
+  // A waiting read gets `out.failure` if its deadline is before this time.
   absl::Duration fail_deadlines_before() const {
     return out.fail_deadlines_before - kBoot;
   }
   Freshness freshness() const { return machine.freshness(now()); }
   bool submitted() const { return out.submit != AttemptId::kNone; }
-  // Returns the names of the events that the last input reported, in order.
   std::vector<std::string> events() const {
     std::vector<std::string> names;
     for (const Event& event : out.events) {
@@ -215,8 +208,7 @@ class MachineDriver {
     }
     return names;
   }
-  // Returns the first event of this kind that the last input reported, or an
-  // empty event if it reported none.
+  // Returns the first event of this kind, or an empty event.
   const Event& event(EventKind kind) const {
     static const Event& none = *new Event;
     for (const Event& event : out.events) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine: until when a token is fresh and usable, when
-// attempts may start, and what happens to an attempt that takes long.
+// Tests of how long tokens are fresh and usable, and of when attempts may
+// start.
 
 #include <vector>
 
@@ -166,8 +166,8 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {4 * ns, 2 * ns, 3 * ns},
       {ns, 2 * Tick(), 3 * Tick()},
       {ages, ages - S(1200), ages - S(40)},
-      // These windows are set explicitly. A token is never stale if the window
-      // is not longer than the margin of 40 s.
+      // A token is never stale if its window is not longer than the margin of
+      // 40 s.
       {S(3600), S(3560), S(3560), S(0)},
       {S(3600), S(3500), S(3560), S(100)},
       {S(3600), S(3560), S(3560), S(10)},
@@ -177,7 +177,6 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {S(3600), S(900), S(3560), S(3600)},
       {S(3600), S(900), S(3560), kForever},
       {ns, Tick(), 3 * Tick(), S(1)},
-      // These cases use other margins, and other limits on the window.
       {S(3600), S(2400), S(3600), std::nullopt, S(0)},
       {S(3600), S(2400), S(2700), std::nullopt, kForever},
       {S(3600), S(3560), S(3560), std::nullopt, S(40), S(0)},
@@ -238,8 +237,7 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
     MachineDriver d(policy);
     d.ReadAndStart();
     const AttemptId late = d.attempt;
-    // After this wake the flight is between attempts. Exception: in phase 3
-    // there is no flight, because no retry is allowed.
+    // After this wake the flight is between attempts or, in phase 3, has ended.
     d.At(S(30)).Wake();
     if (phase == 1) d.At(S(31)).Wake();  // The retry is queued.
     if (phase == 2) {                    // The retry is running.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of how RefreshMachine recovers: Reset, attempts that the executor
-// loses, fork(), and degraded tokens. Also tests what observers are told.
+// Tests of Reset, lost attempts, fork(), degraded tokens, and what observers
+// are told.
 
 #include <vector>
 
@@ -58,9 +58,8 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
   EXPECT_TRUE(d.submitted());
 }
 
-// While the flight waits for its first retry, a read with `max_retries` = 0
-// fails. After a Reset, such a read may join the flight, because the Reset
-// forgets the failure.
+// A read with `max_retries` = 0 may join the waiting flight after a Reset,
+// because the Reset forgets the failure.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();
@@ -68,7 +67,7 @@ TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kFail);
   d.At(Ms(100)).Reset();
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kWait);
-  // The deadline of this read is at 900 ms. The retry is due at 1 s.
+  // The deadline of this read is before the retry.
   EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);
   d.At(S(1)).Wake();
   d.Start();
@@ -113,8 +112,7 @@ TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
     d.Succeed(Expiry::Never());
     EXPECT_FALSE(d.out.publish);
     EXPECT_EQ(d.Read(), Answer::kServe);
-    // In phase 2 the attempt failed before the fork(), so the cooldown holds in
-    // the child too.
+    // In phase 2 the cooldown holds in the child too.
     EXPECT_EQ(d.submitted(), phase < 2);
     EXPECT_EQ(d.At(S(3600)).Read(), Answer::kWait);
     EXPECT_TRUE(d.Start().has_value());
@@ -130,8 +128,8 @@ TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: a parent fetched its first token and then forked workers. In
-// the past, all workers refreshed that token at the same time.
+// Regression test: all forked workers refreshed the parent's token at the same
+// time.
 TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
   const auto stale_at = [](std::optional<uint64_t> seed) {
     MachineDriver d((RefreshPolicy()));
@@ -217,8 +215,8 @@ TEST(RefreshMachineRecoveryTest, S1EachExhaustionIsToldOnce) {
 
 // ---- Degraded ----
 
-// Returns a driver with a token that is fresh until 2400 s, usable until 3560 s
-// and, after a failure, served degraded until 4200 s.
+// The token is fresh until 2400 s, usable until 3560 s and, after a failure,
+// served degraded until 4200 s.
 MachineDriver Degradable(OnExhausted on_exhausted = OnExhausted::kSelfHeal) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_stale_on_error = S(600);
@@ -262,8 +260,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
   EXPECT_TRUE(d.machine.published_servable(d.now()));
   EXPECT_EQ(d.check_at(), S(3562 + 2400));
-  // The second token expires and a refresh fails. This token too must be
-  // published again as degraded.
+  // The second token too must be published again as degraded.
   d.At(S(3562 + 3560)).ReadAndStart();
   d.Fail();
   EXPECT_FALSE(d.machine.published_servable(d.now()));

@@ -90,8 +90,7 @@ bool ReferenceModel::Exhausted() const {
 
 Ms ReferenceModel::Cooldown() const {
   if (rules->cooldown.has_value()) return *rules->cooldown;
-  // Rounding up changes nothing: inputs come at whole milliseconds, so no input
-  // comes between the exact end of the cooldown and the rounded end.
+  // Rounding up changes nothing, because inputs come at whole milliseconds.
   const Ms quarter = (UsableFor() - Age() + 3) / 4;
   return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }
@@ -213,13 +212,12 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add = [&print](int64_t value) {
     print.append(reinterpret_cast<const char*>(&value), 4);
   };
-  // Adds the moment `at`. Moments that are more than `reach` ago all count as
-  // the same, because they no longer matter.
+  // Moments that are more than `reach` ago no longer matter, so they all count
+  // as the same.
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  // The most by which a later input may set the wall clock back. After such a
-  // step, a token that has expired by the wall clock may be usable again.
+  // The most by which a later input may set the wall clock back.
   const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (invalidated > 0) + 32 * foreground + 64 * exempt +
@@ -276,10 +274,9 @@ std::string ReferenceModel::Fingerprint() const {
   }
   add_time(cooldown_until);
   add_time(lost_until);
-  // B9: a failing read is told the wall time at which the next attempt may
-  // start. Until the next attempt is due or is moved, all reads are told the
-  // same wall time. So it matters how far the wall clock has stepped since the
-  // first of these reads.
+  // B9: until the next attempt is due or is moved, failing reads are told the
+  // same wall time. So steps of the wall clock since the first of these reads
+  // matter.
   const bool told_again = told_next == NotBefore() && told_next > t;
   add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;

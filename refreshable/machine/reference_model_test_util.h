@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ReferenceModel: the reference model of RefreshMachine. It records what can be
-// seen of a machine from outside, and computes in whole milliseconds what
-// docs/contract.md says about it. It is written from that document alone, so
-// that it does not repeat the machine's mistakes. For example, it uses a
-// token's age where the machine uses deadlines.
+// ReferenceModel: the reference model of RefreshMachine. It computes in whole
+// milliseconds what docs/contract.md says about a machine. It is written from
+// that document alone, so that it does not repeat the machine's mistakes.
 
 #ifndef REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
@@ -30,10 +28,9 @@ using Ms = int64_t;
 inline constexpr Ms kNever = std::numeric_limits<Ms>::max() / 8;
 inline constexpr Ms kLongAgo = -kNever;
 
-// Converts to milliseconds, rounding towards zero. Infinite durations become
-// kNever or kLongAgo.
+// Rounds towards zero. Infinite durations become kNever or kLongAgo.
 Ms ToMs(absl::Duration duration);
-// Converts from milliseconds. kNever becomes the infinite duration.
+// kNever becomes the infinite duration.
 absl::Duration FromMs(Ms ms);
 
 // A policy without jitter, in milliseconds.
@@ -46,10 +43,7 @@ struct ModelPolicy {
   Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;
-  // The fields of `policy` in milliseconds. `margin` is `expiry_margin`,
-  // `max_window` is `max_stale_window`, `timeout` is `attempt_timeout`, `young`
-  // is `young_token_age`, `grace` is `max_stale_on_error`, `window` is
-  // `stale_window`, and `cooldown` is `background_cooldown`.
+  // The fields of `policy` in milliseconds. `grace` is `max_stale_on_error`.
   Ms margin, max_window, min_interval, timeout, young, grace;
   std::optional<Ms> window, cooldown;
   Ms initial_backoff, max_backoff, probe_interval, max_retry_after;
@@ -65,10 +59,9 @@ struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    // Whether the answer to the call may publish a token. Becomes false when
-    // another token is published or the present token is invalidated.
-    // Exception: stays true if the invalidation lets the running attempt go on
-    // (A2).
+    // Whether the answer may publish a token. Becomes false when another token
+    // is published, or when the present token is invalidated and A2 does not
+    // keep the attempt.
     bool current = true;
     // The rejected generation that the call was told of, or 0.
     uint64_t told_rejected = 0;
@@ -76,7 +69,7 @@ struct ReferenceModel {
   };
   enum Flight { kNone, kWaiting, kQueued, kRunning };
 
-  // The token's age: the greater of its ages by the two clocks (R6).
+  // The greater of the token's ages by the two clocks (R6).
   Ms Age() const;
   // F4: the ages at which the token stops being usable, and stops being fresh.
   Ms UsableFor() const;
@@ -85,7 +78,7 @@ struct ReferenceModel {
   bool Usable() const { return Held() && Age() < UsableFor(); }
   bool Stale() const { return Usable() && Age() >= FreshFor(); }
   Freshness State() const;
-  // A5: whether an invalidation of the token now would count as a failure.
+  // A5: whether an invalidation of the token would count as a failure.
   bool Young() const;
   // B10: whether the token may be served as degraded if it is not usable.
   bool Grace() const;
@@ -96,13 +89,11 @@ struct ReferenceModel {
   // B7: whether refreshing is exhausted, and whether that is fatal.
   bool Exhausted() const;
   bool Fatal() const;
-  // B3: the cooldown that would begin if a background attempt failed now,
-  // rounded up to a whole millisecond.
+  // B3: the cooldown that would begin if a background attempt failed now.
   Ms Cooldown() const;
   // F4, B1, B2, B7, A10: when the next attempt may start.
   Ms NotBefore() const;
-  // F6: whether the source may be called, considering the calls that have been
-  // abandoned and have not returned.
+  // F6: whether the source may be called.
   bool MayCall() const;
   // A7: whether the present token is withheld from a read that rejects
   // `generation`.
@@ -111,20 +102,19 @@ struct ReferenceModel {
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
-  // Applies what the passing of time changes. A13: if the token has become
-  // stale and was never rejected or invalidated, sets `row` to 0. Then calls
-  // PromoteIfUnservable.
+  // A13: if the token has become stale and was never rejected or invalidated,
+  // sets `row` to 0. Then calls PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if the token can no longer be
-  // served to anybody, and a read that rejected it has waited for the flight.
+  // served, and a rejecting read has waited for the flight.
   void PromoteIfUnservable();
   // F7: whether a timer would start a flight now if no flight were in progress.
   bool AheadPermitted() const;
-  // Whether OnWake, if called now, would submit or end an attempt.
+  // Whether OnWake would now submit or end an attempt.
   bool Overdue() const;
   // R2: the moment before which an ordinary read returns what is published and
-  // changes nothing. `boot` is that moment on BootTime, `wall` on the wall
-  // clock. Each counts from what its clock showed when the machine was made.
+  // changes nothing. `boot` and `wall` count from what their clocks showed when
+  // the machine was made.
   struct Check {
     Ms boot;
     Ms wall;
@@ -132,10 +122,8 @@ struct ReferenceModel {
   Check CheckAt() const;
   // When a timer must wake the machine; kNever if never.
   Ms WakeAt() const;
-  // Returns the fingerprint of the model. Two models of the same rules with
-  // equal fingerprints have the same future, if no input sets the wall clock
-  // back by more than 20 s. All times in a fingerprint are relative to the
-  // present.
+  // Two models of the same rules with equal fingerprints have the same future,
+  // if no input sets the wall clock back by more than 20 s.
   std::string Fingerprint() const;
 
   const ModelPolicy* rules = nullptr;
@@ -145,9 +133,9 @@ struct ReferenceModel {
   // The members from `generation` to `issued_life` describe the token that was
   // published last.
   uint64_t generation = 0;
-  // `born` is when the token was published or last extended (A11),
-  // `born_wall_step` is the value of `wall_step` at that time, and `life` is
-  // how long the token lives after that time.
+  // `born` is when the token was published or last extended (A11).
+  // `born_wall_step` and `life` are `wall_step` and the token's life at that
+  // time.
   Ms born = 0;
   Ms born_wall_step = 0;
   Ms life = 0;
@@ -165,16 +153,15 @@ struct ReferenceModel {
   // The generation since which all published tokens have had the same bytes.
   uint64_t same_since = 0;
   uint64_t noted = 0;  // The last generation rejected or invalidated, or 0.
-  // `issued` is when the generation was published, and `issued_life` is the
-  // token's life then. An extension (A11) does not change them.
+  // When the generation was published, and the token's life then. An extension
+  // (A11) changes neither.
   Ms issued = 0;
   Ms issued_life = 0;
 
   // A13: how many attempts in a row were started by rejections.
   int row = 0;
-  // A10: `row_cause` is the cause of the latest failure that was not counted,
-  // and `row_asked_until` is the end of the wait that a server last asked for
-  // with such a failure. A token or a reset clears both.
+  // A10: the end of the wait that a server asked for with a failure that was
+  // not counted, and the cause of the latest such failure.
   Ms row_asked_until = kLongAgo;
   absl::StatusCode row_cause = absl::StatusCode::kOk;
 
@@ -185,7 +172,7 @@ struct ReferenceModel {
   // Whether a read that rejected the token has waited for the flight.
   bool rejecting_read_waits = false;
   // The generation that a read rejected while an attempt was queued, or 0. This
-  // attempt and later attempts of the flight are told of the generation.
+  // and later attempts of the flight are told of the generation.
   uint64_t told_rejected = 0;
   int budget = 0;  // How many retries the flight may make in the foreground.
   int failed = 0;  // How many attempts of the flight failed.
@@ -195,8 +182,7 @@ struct ReferenceModel {
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
-  // F6: how many calls in a row were made beyond the bound of
-  // `max_abandoned_calls`; 0 again when a call returns.
+  // F6: how many calls in a row were made beyond `max_abandoned_calls`.
   int beyond = 0;
   Ms last_call = kLongAgo;
 
@@ -208,17 +194,16 @@ struct ReferenceModel {
   Ms previous_start = kLongAgo;  // The start of the attempt before the last.
   Ms last_end = kLongAgo;
   Ms backoff_until = kLongAgo;
-  // B2: the end of the wait that a server asked for. It replaces the end of the
-  // backoff (`backoff_until`). nullopt if there is no such wait.
+  // B2: the end of the wait that a server asked for, which replaces
+  // `backoff_until`.
   std::optional<Ms> asked_until;
   Ms cooldown_until = kLongAgo;
   Ms lost_until = kLongAgo;  // E2: until then no timer starts a flight.
-  // F4: whether the next attempt is exempt from the minimum interval between
-  // two starts.
+  // F4: whether the next attempt is exempt from the minimum interval.
   bool exempt = false;
 
-  // B9: when the next attempt may start, as last told to ordinary reads.
-  // `told_next` is on BootTime, `told_next_wall` on the wall clock.
+  // B9: when the next attempt may start on each clock, as last told to ordinary
+  // reads.
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
   // S1: what observers were last told.

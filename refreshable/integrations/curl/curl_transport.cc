@@ -60,16 +60,14 @@ struct ListDeleter {
   }
 };
 
-// Returns `d` in milliseconds, rounded up, but at most one day. Returns 0 if
-// `d` is negative.
+// Returns `d` in milliseconds, rounded up, from 0 to one day.
 long Millis(absl::Duration d) {  // NOLINT(runtime/int): libcurl's type.
   d = std::clamp(d, absl::ZeroDuration(), absl::Hours(24));
   return static_cast<long>(  // NOLINT(runtime/int)
       absl::ToInt64Milliseconds(absl::Ceil(d, absl::Milliseconds(1))));
 }
 
-// Returns the host of `url`, and the port if `url` has one. Leaves out a user
-// name and a password.
+// Leaves out a user name and a password.
 absl::string_view HostAndPort(absl::string_view url) {
   const size_t begin = url.find("://");
   if (begin == absl::string_view::npos) return "";
@@ -78,7 +76,6 @@ absl::string_view HostAndPort(absl::string_view url) {
   return url.substr(url.rfind('@') + 1);  // npos + 1 is 0.
 }
 
-// Returns whether `url` is plain http to localhost, 127.* or [::1].
 bool IsLocalHttp(absl::string_view url) {
   if (!absl::StartsWithIgnoreCase(url, "http://")) return false;
   const absl::string_view host_port = HostAndPort(url);
@@ -98,8 +95,8 @@ bool EndsLine(absl::string_view text) {
 // The sockets of libcurl's connections. Not thread-safe.
 class Sockets {
  public:
-  // Makes the handle `easy` open and close its sockets with `Open` and `Close`.
-  // This object must outlive the connections, which may outlive the handle.
+  // This object must outlive the connections, which may outlive the handle
+  // `easy`.
   CURLcode Watch(CURL* easy) {
     const CURLcode results[] = {
         curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &Sockets::Open),
@@ -127,8 +124,7 @@ class Sockets {
   }
 
  private:
-  // Returns the port in the address that `name` returns for `socket`, or 0 if
-  // there is no port.
+  // Returns the port of the address that `name` finds for `socket`, or 0.
   static int Port(curl_socket_t socket,
                   int (*name)(int, sockaddr*, socklen_t*)) {
     union {
@@ -170,25 +166,22 @@ class Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  // Makes libcurl's handle for the request. Returns an error if the request
-  // cannot be made, or if its time is already over.
+  // Makes libcurl's handle for the request. Fails if the request's time is
+  // already over.
   absl::Status Prepare(const CurlTransportOptions& transport, Sockets& sockets);
   CURL* easy() const { return easy_.get(); }
   bool cancelled() const { return options_.cancelled(); }
 
-  // Ends the request. If `code` is CURLE_OK, passes the answer to `done`. If
-  // the body is too long, passes an answer that says so and has no body.
-  // Otherwise passes a failure.
+  // Passes the answer or a failure to `done`. If the body is too long, the
+  // answer says so and has no body.
   void Finish(CURLcode code);
-  // If OnConnected refused a reused connection before anything was sent,
-  // prepares `easy()` for a new connection and returns true. The caller must
-  // then remove `easy()` from libcurl and add it again. Otherwise, or if
-  // preparing fails, returns false.
+  // Returns true if OnConnected refused a reused connection, and prepares
+  // `easy()` for a new one. The caller must then remove `easy()` from libcurl
+  // and add it again.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
  private:
-  // Marks `status` as NotSent if libcurl has not begun to send the request.
   absl::Status Mark(absl::Status status) const {
     return sending_ ? status : NotSent(std::move(status));
   }
@@ -270,7 +263,7 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
     set(CURLOPT_CAPATH, static_cast<const char*>(nullptr));
   }
   if (IsLocalHttp(request_.url)) {
-    // Uses no proxy, because a proxy could read the secrets of the request.
+    // A proxy could read the secrets of the request.
     set(CURLOPT_PROXY, "");
   } else if (transport.proxy.has_value()) {
     set(CURLOPT_PROXY, transport.proxy->c_str());
@@ -305,19 +298,18 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
   return result == CURLE_OK ? absl::OkStatus() : ToStatus(result);
 }
 
-// libcurl calls this function when there is a connection, just before it sends
-// the request. If a reused connection ends before an answer has come, libcurl
-// wants to send the request again, and calls the function a second time. The
-// result says whether libcurl may send.
+// libcurl calls this function just before it sends the request. If a reused
+// connection ends before an answer has come, libcurl calls the function again,
+// to send the request a second time.
 int Call::OnConnected(void* self, char*, char*, int remote_port,
                       int local_port) {
   Call& call = *static_cast<Call*>(self);
   if (call.sending_) return CURL_PREREQFUNC_ABORT;
   long connects = 0;  // NOLINT(runtime/int): libcurl's type.
   curl_easy_getinfo(call.easy(), CURLINFO_NUM_CONNECTS, &connects);
-  // `connects` is 0 if libcurl reuses a connection. If this connection is not
-  // quiet, it may have ended, or may hold an answer that nobody asked for.
-  // libcurl would take such an answer for the answer to this request.
+  // `connects` is 0 if libcurl reuses a connection. That connection may hold an
+  // answer that nobody asked for. libcurl would take it for the answer to this
+  // request.
   if (connects == 0 && !call.sockets_->IsQuiet(local_port, remote_port)) {
     call.needs_new_connection_ = true;
     return CURL_PREREQFUNC_ABORT;
@@ -378,9 +370,8 @@ absl::Status Call::ToStatus(CURLcode code) const {
           : curl_easy_strerror(code);
   const std::string message =
       absl::StrCat(problem, " (", HostAndPort(request_.url), ")");
-  // After libcurl has begun to send, a code that looks like a wrong
-  // configuration may come from a bad answer. For example, an answer that is
-  // not HTTP causes CURLE_UNSUPPORTED_PROTOCOL.
+  // After libcurl has begun to send, a bad answer may cause a code that looks
+  // like a wrong configuration.
   if (sending_ && code != CURLE_OPERATION_TIMEDOUT) {
     return absl::UnavailableError(message);
   }
@@ -394,8 +385,7 @@ absl::Status Call::ToStatus(CURLcode code) const {
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
       return absl::DeadlineExceededError(message);
-    // Only a change of this program's or the server's configuration can mend
-    // these errors.
+    // Only a change of a configuration can mend these errors.
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_NOT_BUILT_IN:
@@ -425,8 +415,8 @@ void Call::Finish(CURLcode code) {
   done_(std::move(answer_));
 }
 
-// What the transport and its thread share. While the thread runs, other threads
-// use libcurl's handles only to wake the thread, by curl_multi_wakeup.
+// What the transport and its thread share. Other threads use libcurl's handles
+// only to wake the thread.
 class Driver {
  public:
   Driver(CurlTransportOptions options, CURLM* multi)
@@ -451,8 +441,8 @@ class Driver {
     curl_multi_wakeup(multi_);
   }
 
-  // Drives the requests; the transport's thread calls this. After `Close`,
-  // fails the outstanding requests and returns.
+  // The transport's thread calls this. After `Close`, fails the outstanding
+  // requests and returns.
   void Run() {
     while (TakeIncoming()) {
       int running = 0;
@@ -472,8 +462,8 @@ class Driver {
  private:
   using Calls = absl::flat_hash_map<CURL*, std::unique_ptr<Call>>;
 
-  // Starts the requests that `Add` has queued, and returns true. After `Close`,
-  // fails these requests instead, and returns false.
+  // Starts the queued requests. After `Close`, fails these requests and returns
+  // false.
   bool TakeIncoming() {
     std::vector<std::unique_ptr<Call>> incoming;
     bool closed;
@@ -527,8 +517,7 @@ class Driver {
     }
   }
 
-  // Removes the request from libcurl and returns it. If the answer is not
-  // complete, libcurl closes the request's connection.
+  // If the answer is not complete, libcurl closes the request's connection.
   std::unique_ptr<Call> Take(CURL* easy) {
     const auto found = calls_.find(easy);
     std::unique_ptr<Call> call = std::move(found->second);
@@ -569,7 +558,7 @@ class CurlTransport final : public Transport {
     }
   }
 
-  // Starts the thread. Returns false if the system refuses a thread.
+  // Returns false if the system refuses a thread.
   bool Start() {
     absl::Notification running;
     started_ = thread_->Start([this, &running, driver = driver_] {

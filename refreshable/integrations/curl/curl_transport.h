@@ -19,22 +19,21 @@ namespace oauth2 {
 
 struct CurlTransportOptions {
   // A file with the certificates of the authorities to trust, in PEM form. If
-  // empty, libcurl decides: it usually trusts the authorities that the system
-  // trusts.
+  // empty, libcurl usually trusts the authorities that the system trusts.
   std::string ca_file;
   // The address of a proxy, as libcurl's CURLOPT_PROXY takes it. If unset,
-  // libcurl takes the address from the environment: https_proxy, http_proxy or
-  // all_proxy. If empty, there is no proxy. Requests to the hosts in the
-  // environment's no_proxy, and plain http requests to localhost, 127.* or
-  // [::1], never go through a proxy.
+  // libcurl uses the environment's https_proxy, http_proxy or all_proxy. If
+  // empty, there is no proxy. Requests to the hosts in the environment's
+  // no_proxy, and plain http requests to localhost, 127.* or [::1], never go
+  // through a proxy.
   std::optional<std::string> proxy;
-  // How long it may take to find the server's address and to connect to the
-  // server, TLS included. At least 1 ms. More than one day counts as one day.
+  // How long it may take to find the server's address and to connect, TLS
+  // included. At least 1 ms. More than one day counts as one day.
   absl::Duration connect_timeout = absl::Seconds(10);
-  // When a request ends, its connection is kept for further requests. If the
-  // number of connections, both idle and in use, now exceeds this limit, an
-  // idle connection is closed. At least 0; if 0, each request makes a
-  // connection of its own.
+  // When a request ends, its connection is kept for further requests. If there
+  // are then more connections than this, both idle and in use, an idle
+  // connection is closed. At least 0; if 0, each request makes a connection of
+  // its own.
   int max_idle_connections = 8;
   // How long a connection may be idle and still be reused. At least one second.
   // Fractions of a second are ignored. More than one day counts as one day.
@@ -50,13 +49,12 @@ struct CurlTransportOptions {
 // This transport obeys the rules of Transport. In addition:
 //   - It speaks TLS 1.2 or later, and HTTP/1.1. It sends no cookies and reads
 //     no .netrc.
-//   - Before it reuses an idle connection, it checks whether the server has
-//     closed the connection or has sent something unasked. If so, it makes a
-//     new connection. Exception: it does not see what the TLS library has read
-//     together with the previous answer.
-//   - It sends no request twice. If libcurl has begun to send the request, and
-//     the connection ends before an answer comes, the request fails with
-//     UNAVAILABLE, because the server may have processed the request.
+//   - It makes a new connection if the server has closed an idle connection or
+//     has sent something unasked over it. It does not see what the TLS library
+//     has read together with the previous answer.
+//   - It sends no request twice. If the connection ends after libcurl has begun
+//     to send the request, and no answer has come, the request fails with
+//     UNAVAILABLE.
 //   - A status has the mark of `NotSent` if and only if libcurl has not begun
 //     to send the request.
 //   - It calls `SendOptions::cancelled` about every 100 ms or more often,
@@ -70,13 +68,11 @@ struct CurlTransportOptions {
 //     the host and the port of the endpoint, and nothing else.
 //
 // The destructor ends outstanding requests before it returns: with CANCELLED,
-// or with an outcome that has just come. Exception: if the transport is
-// destroyed inside a `done`, the other requests end after this `done` has
-// returned.
+// or with an outcome that has just come. If the transport is destroyed inside a
+// `done`, the other requests end after this `done` has returned.
 //
-// In the child of a fork(), `Send` itself calls `done`, with
-// FAILED_PRECONDITION, because the thread exists in the parent only. The child
-// must create a transport of its own.
+// In the child of a fork(), `Send` itself calls `done` with
+// FAILED_PRECONDITION. The child must create a transport of its own.
 //
 // Errors:
 //   - INVALID_ARGUMENT: an option is not valid. The message names the field.

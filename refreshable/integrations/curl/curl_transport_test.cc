@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // long: the ways in which a server can misbehave are in one place.
-//
-// Tests CreateCurlTransport against servers that misbehave as real servers and
-// networks do.
 
 #include "refreshable/integrations/curl/curl_transport.h"
 
@@ -41,7 +38,7 @@ namespace refreshable {
 namespace oauth2 {
 namespace {
 
-// A timeout that is long enough for every answer that a test expects.
+// Long enough for every answer that a test expects.
 constexpr absl::Duration kLong = absl::Minutes(10);
 
 TokenRequest Request(std::string url,
@@ -60,8 +57,7 @@ SendOptions Within(absl::Duration timeout) {
   return options;
 }
 
-// Sends a request, waits for its outcome and returns it. Expects that a failure
-// does not show "s3cr3t", which stands for all secrets.
+// Expects that a failure does not show "s3cr3t", which stands for all secrets.
 absl::StatusOr<HttpAnswer> Send(Transport& transport, TokenRequest request,
                                 SendOptions options = Within(kLong)) {
   absl::StatusOr<HttpAnswer> outcome = absl::UnknownError("not called");
@@ -79,7 +75,6 @@ absl::StatusOr<HttpAnswer> Send(Transport& transport, TokenRequest request,
 
 class CurlTransportTest : public testing::Test {
  protected:
-  // Returns options with which a transport trusts Ca() and uses no proxy.
   static CurlTransportOptions Options() {
     CurlTransportOptions options;
     options.ca_file = CaFile();
@@ -246,8 +241,8 @@ TEST_F(CurlTransportTest, ConnectionsBrokenAfterTheRequestAreNotMarkedNotSent) {
   }
 }
 
-// A server floods the transport, which must stop reading. So the server can
-// send only what the transport has read and what the system's buffers hold.
+// The server can send only what the transport has read and what the system's
+// buffers hold.
 TEST_F(CurlTransportTest, BodiesAndHeadersAreBounded) {
   std::atomic<size_t> written{0};
   const auto flood = [&](Connection& connection, const std::string& chunk) {
@@ -313,19 +308,16 @@ TEST_F(CurlTransportTest, ConnectionsAreReused) {
   EXPECT_EQ(server.connections(), 1 + 3);
 }
 
-// A server may close an idle connection while a request is on its way. The
-// transport must not send that request again, because the server may have read
-// it.
+// The transport must not send the second request again, because the server may
+// have read it.
 TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
   std::atomic<int> requests{0};
   TlsServer server(&good_, [&](Connection& connection) {
-    // When the connection of the second request closes, libcurl first makes a
-    // new connection. Only then is libcurl told not to send the request again.
-    // So no request comes over the new connection.
+    // libcurl makes a new connection before it is told not to send the request
+    // again. So no request comes over that connection.
     if (!connection.ReadRequest()) return;
     ++requests;
     connection.Answer("200 OK", "token");
-    // The second request on this connection is read but not answered.
     if (connection.ReadRequest()) ++requests;
   });
   const auto transport = Create();
@@ -368,10 +360,9 @@ TEST_F(CurlTransportTest, ConnectionThatTheServerClosedIsNotUsed) {
   }
 }
 
-// The server sends a second answer, which nobody asked for, over an idle
-// connection. The next request must not get that answer. (The server sends the
-// second answer after the client has the first. If both came together, OpenSSL
-// might read both at once, and the transport would not see the second.)
+// The second answer comes after the client has the first. If both came
+// together, OpenSSL might read both at once, and the transport would not see
+// the second.
 TEST_F(CurlTransportTest, ConnectionWithAStrayAnswerIsNotUsed) {
   for (const Identity* const identity :
        {&good_, static_cast<const Identity*>(nullptr)}) {
@@ -598,8 +589,7 @@ TEST_F(CurlTransportTest, BadOptionsAreNamed) {
   expect("user_agent", [](auto& o) { o.user_agent = "a\r\nHost: b"; });
 }
 
-// CreateCurlTransport does not read `ca_file`. If the file has no certificate,
-// https requests fail.
+// CreateCurlTransport does not read `ca_file`, so only the request fails.
 TEST_F(CurlTransportTest, CaFileWithoutACertificateIsPermanent) {
   TlsServer server(&good_, AnswerAll);
   CurlTransportOptions options = Options();

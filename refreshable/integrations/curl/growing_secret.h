@@ -17,8 +17,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// A buffer for secret bytes that grows up to `limit` bytes. It wipes every copy
-// of the bytes that it makes. Not thread-safe.
+// Grows up to `limit` bytes, and wipes every copy of the bytes that it makes.
+// Not thread-safe.
 class GrowingSecret {
  public:
   explicit GrowingSecret(size_t limit) : limit_(limit) {}
@@ -26,8 +26,7 @@ class GrowingSecret {
   GrowingSecret& operator=(const GrowingSecret&) = delete;
   ~GrowingSecret() { WipeMemory(bytes_.get(), size_); }
 
-  // Adds `n` bytes and returns true. If there would be more than `limit` bytes,
-  // adds none and returns false.
+  // If there would be more than `limit` bytes, adds none and returns false.
   bool Append(const char* data, size_t n) {
     if (n > limit_ - size_) return false;
     if (n > capacity_ - size_) {

@@ -25,7 +25,6 @@
 namespace refreshable {
 namespace {
 
-// If `ok` is false, prints that `what` has failed, and ends the program.
 void Require(bool ok, const char* what) {
   if (ok) return;
   std::fprintf(stderr, "tls_server_test_util: %s failed\n", what);
@@ -50,7 +49,7 @@ void AddExtension(X509* certificate, int nid, const std::string& value) {
   X509_EXTENSION_free(extension);
 }
 
-// Returns a certificate of `key` for `name`, without a signature.
+// The new certificate has no signature.
 X509* NewCertificate(EVP_PKEY* key, const std::string& name, long end_seconds) {
   static std::atomic<long> serial{1};
   X509* const certificate = X509_new();

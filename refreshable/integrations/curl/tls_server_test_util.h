@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TlsServer: a server on a free port of this machine, whose behavior the test
-// decides. Authority: a certificate authority, which makes the certificates of
-// a TlsServer.
+// TlsServer: a server whose behavior the test decides. Authority: makes the
+// certificates of a TlsServer.
 
 #ifndef REFRESHABLE_INTEGRATIONS_CURL_TLS_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_INTEGRATIONS_CURL_TLS_SERVER_TEST_UTIL_H_
@@ -31,7 +30,7 @@ struct Identity {
   std::string key;
 };
 
-// A certificate authority. The constructor makes its key and its certificate.
+// The constructor makes the authority's key and certificate.
 class Authority {
  public:
   explicit Authority(const std::string& name);
@@ -43,7 +42,6 @@ class Authority {
   // valid from two hours before now to `lifetime` after now.
   Identity Issue(const std::string& name,
                  absl::Duration lifetime = absl::Hours(1));
-  // Returns the authority's own certificate, in PEM form.
   std::string certificate() const;
 
  private:
@@ -58,23 +56,20 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // Reads one request: the head, which ends with an empty line, and a body of
-  // as many bytes as Content-Length says. Returns false if the connection ends
-  // first.
+  // Reads the head, and a body of as many bytes as Content-Length says. Returns
+  // false if the connection ends first.
   bool ReadRequest();
   const std::string& head() const { return head_; }
   const std::string& body() const { return body_; }
 
-  // Writes `bytes`. Returns false if writing fails. (For some time after the
-  // connection has ended, writing may still succeed.)
+  // Returns false if writing fails. Writing may still succeed for some time
+  // after the connection has ended.
   bool Write(absl::string_view bytes);
-  // Writes a complete answer. Returns false if writing fails.
   bool Answer(absl::string_view status, absl::string_view body,
               absl::string_view headers = "");
-  // Discards what the client sends. Returns when the connection has ended.
+  // Discards what the client sends.
   void WaitUntilClosed();
-  // Closes the connection. If it is encrypted, first sends the closing message
-  // of TLS.
+  // If the connection is encrypted, first sends the closing message of TLS.
   void Close();
 
  private:
@@ -86,13 +81,12 @@ class Connection {
   std::string body_;
 };
 
-// A server that accepts connections on 127.0.0.1 until it is destroyed.
-// Thread-safe.
+// Accepts connections on 127.0.0.1. Thread-safe.
 class TlsServer {
  public:
-  // The server calls this function for each connection, on a new thread. When
-  // the function returns, the server closes the connection. If the TLS
-  // handshake fails, the function is not called.
+  // The server calls this function for each connection, on a new thread. It
+  // closes the connection when the function returns. If the TLS handshake
+  // fails, the function is not called.
   using Handler = std::function<void(Connection&)>;
 
   // If `identity` is null, connections are not encrypted.
@@ -122,8 +116,8 @@ class TlsServer {
   std::thread acceptor_;
 };
 
-// A port on which nobody listens, so that connections to it are refused. No
-// other program gets the port while the object exists.
+// A port on which nobody listens. No other program gets the port while the
+// object exists.
 class RefusingPort {
  public:
   RefusingPort();

@@ -19,16 +19,15 @@ namespace refreshable {
 namespace oauth2 {
 namespace {
 
-// The JSON types of nlohmann_json, but with `long double`. With `double`, the
-// parser would refuse a body that contains 1e400.
+// With `double` instead of `long double`, the parser would refuse a body that
+// contains 1e400.
 using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool,
                                   int64_t, uint64_t, long double>;
 
 constexpr int kMaxDepth = 64;
 
-// Collects the fields of a body. The parser calls a method of this object for
-// each element that it reads, in the order of the body. The parser stops if the
-// method returns false.
+// The parser calls a method of this object for each element that it reads, and
+// stops if the method returns false.
 class Handler final : public nlohmann::json_sax<Json> {
  public:
   AnswerFields& fields() { return fields_; }
@@ -68,9 +67,8 @@ class Handler final : public nlohmann::json_sax<Json> {
   }
 
  private:
-  // Takes a value from the parser. If the value is a member of the outermost
-  // object, sets it in `fields_`. If the value is nested deeper, drops it. If
-  // the value is outside the outermost object, returns false.
+  // Keeps a member of the outermost object, and drops what is nested deeper.
+  // Returns false for a value outside the outermost object.
   bool Value(AnswerField field) {
     if (depth_ == 1) fields_.Set(name_, std::move(field));
     return depth_ > 0;

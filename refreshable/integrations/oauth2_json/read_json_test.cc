@@ -138,7 +138,6 @@ TEST(ReadJsonTest, TokenOfAWholeAnswer) {
   EXPECT_GT(huge->credential.expiry.lifetime(), absl::Hours(24 * 365 * 99));
 }
 
-// Changes up to three bytes of a body at random, and cuts some bodies short.
 // ReadJson must neither crash nor quote the body.
 TEST(ReadJsonTest, DamagedBodies) {
   std::mt19937 random(17);
