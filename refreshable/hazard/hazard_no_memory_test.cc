@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// A test of what a thread does if there is no memory for its slots.
 
 #include <atomic>
 #include <cstddef>
