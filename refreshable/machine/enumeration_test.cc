@@ -113,8 +113,8 @@ class Enumeration {
     Input input;
   };
 
-  // If `input` applies to an attempt, sets `input.id`. Returns false if there is
-  // no such attempt.
+  // Sets `input.id` if `input` applies to an attempt. Returns false if that
+  // attempt does not exist.
   static bool SetAttempt(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
