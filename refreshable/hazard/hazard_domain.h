@@ -351,7 +351,7 @@ class HazardDomain {
     int slots = 0;     // Slots in all threads' rings.
     int held = 0;      // Slots in use, shared slots too.
     int retained = 0;  // Retired nodes that a scan found in use.
-    // The most newly retired nodes that one scan has taken.
+    // The largest number of newly retired nodes that one scan has taken.
     int most_incoming = 0;
     int64_t scans = 0;
     int64_t barriers = 0;  // Heavy barriers, refused ones too.

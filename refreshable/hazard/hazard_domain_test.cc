@@ -221,8 +221,8 @@ TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   EXPECT_EQ(live_.load(), 1);  // Only the node in `cell_` is left.
 }
 
-// Readers nest holds, move them between threads, and end while publishers
-// publish.
+// Each reader thread holds several nodes, passes some holders to another
+// thread, and ends while other threads replace nodes.
 TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   constexpr int kReaders = 4;
   constexpr int kLives = 10;

@@ -24,9 +24,10 @@ namespace {
 ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
-// Makes the child of a fork() seed the generator again. Called while this code
-// is loaded, so that no concurrent fork() goes unnoticed. DrawSeed calls this
-// function too, because a static initializer may draw a seed even earlier.
+// Makes the child of a fork() seed the generator again. A static initializer
+// calls this function. If only the first DrawSeed did, a fork() on another
+// thread at that moment could go unnoticed. DrawSeed calls it too, because
+// another static initializer may draw a seed earlier.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};

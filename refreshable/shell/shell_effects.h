@@ -67,7 +67,9 @@ inline absl::Status DeadlineExceeded() {
 // `deferred_by`, in their order.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
-  bool timer_lost = false;  // Whether the input was the loss of the timer.
+  // Whether the input was OnTimerLost: the executor refused or dropped the
+  // timer.
+  bool timer_lost = false;
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
   // Async reads whose DeliverTask the executor did not run (shell_reads.cc).

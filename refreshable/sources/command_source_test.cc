@@ -397,8 +397,8 @@ TEST_F(CommandSourceTest, AProcessThatHoldsTheOutputIsEndedAfterTheProgram) {
   held.AwaitClosed();
 }
 
-// A program may start a process that must live on, such as a login that starts
-// an agent.
+// A program may start a process that must live on. For example, a login program
+// starts an agent.
 TEST_F(CommandSourceTest, AProcessThatHoldsNothingIsLeftAlone) {
   Source::Options options = Shell("sleep 100000 >/dev/null & echo $!");
   // The `sleep` keeps stderr open. The source must not wait for it.
