@@ -141,8 +141,8 @@ void Shell::Drive(BlockedRead& read) {
     }
   } end{this, read};
   // Does not go through UseExecutor, which would defer the effects of the tasks
-  // that run here. So Close does not wait for this call, and the user must not
-  // destroy the executor meanwhile.
+  // that run here. Close waits only for calls that go through UseExecutor. So
+  // the user must not destroy the executor during this call.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
