@@ -9,7 +9,7 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// A pattern whose comment names another library reads
+// Patterns that follow an SDK or gRPC, as their comments say, read
 // std::chrono::system_clock. The others read a cheaper clock, time(2).
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_

@@ -24,8 +24,7 @@ constexpr absl::string_view kMark = "tok-7f3a9";
 
 // `operator delete` below counts the blocks of memory that it frees.
 thread_local int blocks_freed = 0;
-// The number of freed blocks that contained `kMark` without its first two
-// characters.
+// The number of freed blocks that contained `kMark.substr(2)`.
 thread_local int marks_freed = 0;
 
 // `operator new` stores a block's size in this many bytes in front of it.
@@ -244,7 +243,8 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
   EXPECT_EQ(testing::PrintToString(std::make_pair(1, secret)), "(1, [secret])");
 }
 
-// Older versions of Abseil do not print with AbslStringify.
+// Calls AbslStringify directly, because older versions of Abseil do not print
+// with it.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

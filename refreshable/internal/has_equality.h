@@ -22,10 +22,10 @@ struct IsComparable<T,
                         std::declval<const T&>() == std::declval<const T&>()))>>
     : std::true_type {};
 
-// Whether two objects of type T can be compared with `operator==`. The elements
-// of containers, optionals, pairs, tuples and variants are checked too, because
-// an `operator==` that these declare may not compile. If a container's elements
-// have the container's own type, that check would never end, so it is left out.
+// Whether two objects of type T can be compared with `operator==`. A container,
+// optional, pair, tuple or variant may declare `operator==` though its elements
+// have none, so the elements are checked. If a container's elements have the
+// container's own type, that check would never end, so it is left out.
 template <typename T, typename = void>
 struct HasEquality : IsComparable<T> {};
 template <typename T>

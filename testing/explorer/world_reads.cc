@@ -45,8 +45,9 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejected = plan.rejected;
     reader.joins = Joins(plan);
     // A8, A9: a rejecting read may fail unless it certainly joins or starts an
-    // attempt. B5: another read may fail if its retries are spent. If no
-    // refresh is in flight, it may fail if it must end at once.
+    // attempt. B5: while a refresh is in flight, any other read may fail if its
+    // retries are spent. While none is in flight, such a read may fail if it
+    // must end at once.
     reader.may_fail = plan.rejects      ? !reader.joins
                       : plan.refreshing ? Spent(reader)
                                         : plan.ends;
@@ -115,8 +116,9 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// `ReadPlan::steady` is false while a timer is late: the read may look only at
-// the wall clock, and find nothing to do.
+// A read may look only at the wall clock, because the timers follow BootTime.
+// While a timer is late, `ReadPlan::steady` is false: the read may find nothing
+// to do.
 World::ReadPlan World::Plan(Generation rejected) const {
   oracle_->BeforeRead();
   ReadPlan plan;
@@ -201,9 +203,9 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejecting read started the attempt. A task of the executor may be the
-// callback of a rejecting read, which looks for a token again (A8). RunOrLose
-// finds that out afterwards.
+// rejecting read started the attempt. If a task submits the attempt, that task
+// may run a rejecting read's callback. Such a task looks for a token again
+// (A8). RunOrLose finds out afterwards whether the task was one of these.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -226,9 +228,9 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step` may run the callback of a read whose token is gone. Such
-// a read joins the refresh. A timer runs a callback only if the executor has
-// refused the callback's task.
+// Records that `step` may run the callback of a read for which there is now no
+// token. Such a read joins the refresh. A timer runs a callback only if the
+// executor has refused the callback's task.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =

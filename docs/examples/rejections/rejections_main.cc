@@ -283,7 +283,7 @@ void BothClocks() {
       if (kind == 1) play.wall_step = absl::Hours(-2);
       if (kind == 2) play.suspended = absl::Minutes(10);
       for (int moment = 1; moment <= 20; ++moment) {
-        // If `revoked_at` is set, the last moment is 20 s later.
+        // If `revoked_at` is set, the last moment is 20 s after it.
         play.disturbed_at =
             moment == 20 && play.revoked_at.has_value()
                 ? *play.revoked_at + absl::Seconds(20)
