@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures what a read costs with different code around the read:
+// Measures what a read costs in several *forms*, which differ in the code
+// around the read:
 //
 //   bazel run -c opt //benchmarks:read_shapes
 //
@@ -30,8 +31,8 @@
 #include "refreshable/lease.h"
 #include "refreshable/refreshable.h"
 
-// Keeps the compiler from inlining a function. With GCC, the arguments are also
-// passed as declared.
+// Keeps the compiler from inlining a function. With GCC, also keeps it from
+// changing how the arguments are passed.
 #if defined(__GNUC__) && !defined(__clang__)
 #define BENCHMARKS_OPAQUE __attribute__((noipa))
 #else
@@ -53,7 +54,8 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #endif
 }
 
-// The forms read from a Refreshable or from the floor, `PointerAndTime`.
+// The forms read from these objects: a Refreshable, and for comparison
+// `PointerAndTime`, whose reads are the cheapest.
 struct Client {
   PointerAndTime floor{std::string(1024, 'x')};
   Fresh fresh{std::string(1024, 'x')};

@@ -43,9 +43,9 @@ namespace refreshable {
 // `BindToCurrentThread()` last or, before any such call, the thread that
 // constructed the executor. On any other thread, `DriveUntil` returns false,
 // and the other driving calls end the program. All other methods may be called
-// from any thread. Every method except `BindToCurrentThread` may be called from
-// inside a task, even a driving call. `clock().Now()` takes one lock, under
-// which no code of the caller runs.
+// from any thread. A task may call any method, even the driving calls, except
+// `BindToCurrentThread`. `clock().Now()` takes one lock, under which no code of
+// the caller runs.
 //
 // Passing a null task to `Run` or `RunAfter` ends the program.
 //
@@ -109,9 +109,9 @@ class ManualExecutor final : public Executor {
   size_t RunUntilIdle();
 
   // Moves both clocks forward by `d` (finite, not negative), and runs all steps
-  // that are due by then, including steps that are queued meanwhile. Each step
-  // runs at its due time or, if that time has passed, at once. Returns how many
-  // steps it ran.
+  // that are due by then, even those that are queued during this call. Each
+  // step runs at its due time or, if that time has passed, at once. Returns how
+  // many steps it ran.
   size_t AdvanceBy(absl::Duration d);
 
   // Calls `AdvanceBy` with the time until the wall clock shows `wall`, which

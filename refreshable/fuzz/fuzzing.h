@@ -35,7 +35,8 @@ class FuzzInput {
   T OneOf(std::initializer_list<T> values) {
     return values.begin()[Below(static_cast<int>(values.size()))];
   }
-  // Returns the text before the next line feed, which it skips, or the rest.
+  // Returns the text before the next line feed, and skips the line feed. If no
+  // line feed is left, returns the rest.
   absl::string_view Line() {
     const size_t end = rest_.find('\n');
     const absl::string_view line = rest_.substr(0, end);

@@ -60,8 +60,9 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   }
   std::atomic<int> freed{0};
   HazardCell cell{new Node(&freed)};
-  // This thread starts before the refusal, so it may still use membarrier(2).
-  // It reads, because without readers no barrier is needed.
+  // The thread `outside` starts before the refusal, so it may still use
+  // membarrier(2). It reads, because the domain needs a barrier only if another
+  // thread reads.
   std::promise<void> has_read, go;
   std::thread outside([&] {
     { const HazardHolder hold = HazardDomain::Current().Protect(cell); }

@@ -16,7 +16,8 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario. Numbers tell apart equal names of actions in different steps.
+// A scenario, and what can happen next in it. If actions of different steps
+// have the same name, numbers tell them apart.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -345,7 +346,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
 }
 
 // Returns the looks of `end`, the state after `path`. If these are ambiguous,
-// combines them with the looks of the states that follow within `depth` steps.
+// combines them with the results for the next states, at most `depth` steps
+// ahead.
 Explorer::Hash Explorer::HashWithSuccessors(const Path& path, const End& end,
                                             int depth) {
   Hash leads = end.looks;

@@ -120,9 +120,9 @@ void World::CheckWaits(const Health& health) {
                  "E2: no timer ends an attempt that is not run");
   }
   if (pending.tasks > 0) return;
-  // Without a refresh, a read waits only for a timer that gives its refused
-  // callback to the executor again (R11). If that timer was refused too, the
-  // read waits for the next operation or answer.
+  // Without a refresh, a read waits only if its callback was refused. It waits
+  // for a timer that gives the callback to the executor again (R11). If that
+  // timer was refused too, the read waits for the next operation or answer.
   Expect(!waiting || health.refreshing ||
              (lost_task_ && (lost_timer_ ||
                              pending.first_timer < BootTime::InfiniteFuture())),
@@ -273,8 +273,9 @@ void World::CheckRecovers(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  // Without Reset(), a read must start the refresh. If a timer was lost, only a
-  // read makes the Refreshable notice that timers are accepted again.
+  // Without Reset(), a read must start the refresh. If a timer was lost, a read
+  // or another operation must make the Refreshable notice that timers are
+  // accepted again.
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
@@ -306,8 +307,9 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // A token with little time left may be usable only now. If the read was
-  // served an expired token (B10), the new token may come a second later.
+  // A usable token now or a second later is enough. A token with little time
+  // left may not be usable any more in a second. If the read was served an
+  // expired token (B10), the new token may come only during that second.
   const bool usable = oracle_->Usable();
   AdvanceBy(absl::Seconds(1));  // Refused callbacks run now.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");
