@@ -42,10 +42,11 @@ class ThreadPool;
 // Many short tasks given at the same time cost few wake-ups. A thread is
 // *arriving* from its creation or wake-up until it takes a task. A new task
 // wakes or creates a thread only if fewer than two threads are arriving, or if
-// the queue is full (`Options::max_queued`). A thread that takes a task wakes
-// or creates another thread if fewer than two threads are arriving, and if
-// there are more waiting tasks than arriving threads. The queues and threads of
-// `Run` and `RunBlocking` are counted separately.
+// the queue is full (`Options::max_queued`). If the queue is full and no thread
+// is woken or created, the new task is refused. A thread that takes a task
+// wakes or creates another thread if fewer than two threads are arriving, and
+// if there are more waiting tasks than arriving threads. The queues and threads
+// of `Run` and `RunBlocking` are counted separately.
 //
 // New threads are created by the threads that construct or use the executor,
 // and by the executor's own threads. A new thread inherits its creator's signal
@@ -135,7 +136,8 @@ class ThreadExecutor final : public Executor {
   // waits up to `timeout` for running tasks. Returns how many tasks still run,
   // timer tasks included. These tasks keep their threads, and a later
   // `Shutdown` waits for them again. If the result is 0, all tasks have ended.
-  // So have all threads that no earlier `Shutdown` left running.
+  // All threads have ended too, except perhaps threads that an earlier
+  // `Shutdown` left running.
   //
   // Pending tasks are destroyed on the calling thread, with no lock held: tasks
   // of `Run`, then tasks of `RunBlocking`, each in the order in which they were
@@ -165,8 +167,8 @@ class ThreadExecutor final : public Executor {
 
   // Returns the pool that was created last. In the child of a fork(), this is
   // the parent's pool until the child uses the executor. After the destructor,
-  // while the memory still exists, returns null to a task that was left
-  // running, and ends the program for any other caller.
+  // a call works only while the executor's memory exists. It then returns null
+  // inside a task that was left running. Any other call ends the program.
   ThreadPool* LastPool() const;
   // Returns the pool of this process. At the first use in the child of a
   // fork(), creates that pool. Returns null if the caller's task must be

@@ -19,7 +19,7 @@
 
 namespace refreshable {
 
-// One header field: its name, in any case, and its value.
+// One header field: its name, in upper or lower case, and its value.
 using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 
 // Returns the status for a failed HTTP answer. Without an `oauth_error`, the

@@ -12,7 +12,8 @@ namespace refreshable {
 namespace {
 
 // Returns whether `c` may occur in a token (RFC 9110, section 5.6.2) or in a
-// token68 (section 11.2). The two may begin alike.
+// token68 (section 11.2). The first characters do not show which of the two
+// follows.
 bool IsTokenCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
          absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
@@ -31,8 +32,8 @@ class ChallengeReader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Takes the characters before the first that is `stop` or not a token
-  // character.
+  // Takes token characters. Ends before `stop`, before any other kind of
+  // character, or at the end of the text.
   absl::string_view TakeToken(char stop = '\0') {
     const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
       return c == stop || !IsTokenCharacter(c);
@@ -41,8 +42,8 @@ class ChallengeReader {
     rest_.remove_prefix(token.size());
     return token;
   }
-  // Takes a quoted string after its opening quote, and appends its text to
-  // `value`. Returns false if the closing quote is missing.
+  // Takes the rest of a quoted string whose opening quote has been taken, and
+  // appends its text to `value`. Returns false if the closing quote is missing.
   bool TakeQuoted(std::string& value) {
     while (!rest_.empty()) {
       if (Take('"')) return true;

@@ -26,8 +26,8 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
 }
 
 // Returns whether a row of attempts that rejections started (A13) may be in
-// progress when a token is revoked or a good token becomes available. If so,
-// the next attempt may have to wait for a long time.
+// progress when a token is revoked or a good token becomes available. The waits
+// in a row grow, so the next attempt may then have to wait for a long time.
 bool RowMayBeInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;

@@ -66,8 +66,8 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // A token that never expires needs no timer, which a driving read
-            // would run.
+            // A driving read would advance the time to the token's timer. A
+            // token that never expires needs no timer.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
@@ -83,9 +83,9 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test: the executor's only thread was about to be woken, and
-// therefore ran no attempts. The hook, which runs before the wake-up, waited
-// for such an attempt forever.
+// Regression test: a read blocked the executor's only thread. Once the read had
+// its outcome, its thread ran no more attempts, and was to be woken after the
+// hook. The hook waited forever for an attempt on that thread.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -122,7 +122,8 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   std::atomic<int> drives{0};
   after.after_drive = [&] {
     const int drive = ++drives;
-    // The first call only asks whether this thread can drive the executor.
+    // The first call of `DriveUntil` only asks whether this thread can drive
+    // the executor.
     if (drive == 1) {
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
