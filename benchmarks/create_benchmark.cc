@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Measures the time to create a Refreshable, and to create and destroy one. The
-// floor is std::make_shared of an object as large as the `TypedShell` inside:
+// floor is std::make_shared of an object as large as the `TypedShell` inside a
+// Refreshable:
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 

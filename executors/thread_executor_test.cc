@@ -242,7 +242,8 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // Between two readings, the timer thread would run a timer that was due.
+  // If the timer were due, the timer thread would run it before its second
+  // reading of the clock.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());

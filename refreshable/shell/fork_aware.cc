@@ -132,8 +132,9 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// Creates the registry while this code is loaded. If its first use created it,
-// a concurrent fork() could leave the initialization unfinished in the child.
+// Creates the registry while this code is loaded. Otherwise its first use would
+// create it. If another thread called fork() at that moment, the initialization
+// could stay unfinished in the child.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace

@@ -42,7 +42,7 @@ class RefusalTest : public ::testing::Test {
   }
 
   // Lets the executor accept everything again. Expects that a read then gets
-  // its token from call number `call`, counted from 0.
+  // its token from the source's call number `call`, counted from 0.
   void ExpectWorks(size_t call) {
     probe_.refuse_runs = false;
     probe_.refuse_timers = false;
@@ -137,7 +137,8 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
 
 // Regression test: in the past, a refused callback ran inside its own
 // `GetAsync`, perhaps under the caller's locks. Now a timer gives the callback
-// to the executor again a second later.
+// to the executor again a second later. If the executor still refuses the
+// callback, the timer's task runs it.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -157,8 +158,9 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
-// Regression test: in the past, the callback ran inside its own `GetAsync`. Now
-// the next operation or the destructor runs the callback.
+// The executor refuses both the callback and the timer that would offer it
+// again. Regression test: in the past, the callback ran inside its own
+// `GetAsync`. Now the next operation or the destructor runs the callback.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextOperationRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -188,8 +190,9 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
   EXPECT_EQ(outcome.ended, 0);
 }
 
-// Regression test: in the past, the callback ran only in the destructor. Now
-// the thread that drops the task runs the callback.
+// Regression test: if the executor dropped the task that runs a callback, only
+// the Refreshable's destructor ran the callback. Now the thread that drops the
+// task runs the callback.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
@@ -287,7 +290,7 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
   EXPECT_EQ(token_->TryGet()->token(), "t1");
 }
 
-// The first read's deadline is the moment for which the executor refused a
+// The second read's deadline is the moment for which the executor refused a
 // timer. The Refreshable must not believe that this timer is armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;

@@ -145,9 +145,10 @@ void Oracle::Started() {
       Now().boot < RowFloor()) {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
-  // Attempts that became forbidden after they were submitted may start. B7: the
-  // token's expiry may have made refreshing exhausted since. B3: a step back of
-  // the wall clock may have made the token usable again (`cooldown_over_`).
+  // An attempt that was permitted when it was submitted may start, even if it
+  // is forbidden now. B7: since then, the token's expiry may have made
+  // refreshing exhausted. B3: since then, a step back of the wall clock may
+  // have made the token usable again (`cooldown_over_`).
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));

@@ -19,7 +19,7 @@ using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
 // The most leases that a client keeps at once. A thread has fewer hazard slots
-// at first.
+// at first, so these leases make it add slots.
 constexpr size_t kHeldAtMost = 9;
 // A client waits while it has more asynchronous reads pending than this.
 constexpr size_t kPendingAtMost = 24;
@@ -203,9 +203,9 @@ void Client::Sweep(size_t at_most) {
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
     // A callback that the executor refused may wait for the next operation on
-    // its Refreshable. So if every read must end, this loop also resets each
-    // Refreshable. It then sleeps longer, because many resets would delay the
-    // executor.
+    // its Refreshable. So if `at_most` is 0, this loop also resets each
+    // Refreshable. In that case it sleeps longer, because many resets would
+    // delay the executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
@@ -425,8 +425,8 @@ void Client::EndInHook() {
   auto life = std::make_shared<std::unique_ptr<Instance>>();
   auto ended = std::make_shared<absl::Notification>();
   Instance::Config config = LifeConfig();
-  // The hook runs only if the one refresh succeeds, so the attempts get a long
-  // timeout.
+  // Only the read below starts a refresh. If its attempts timed out, the hook
+  // would never run, so the timeout is long.
   config.policy.attempt_timeout = absl::Seconds(10);
   config.hook = [life, ended] {
     if (*life == nullptr) return;
