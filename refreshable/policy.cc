@@ -97,8 +97,8 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
-  // With a shorter wait, attempts would become more frequent after too many
-  // failures.
+  // If the probe interval were shorter than the longest backoff, attempts would
+  // become more frequent after too many failures.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

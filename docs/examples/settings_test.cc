@@ -89,7 +89,7 @@ class Outage {
     }
     return calls;
   }
-  // Returns whether a read succeeds a minute later.
+  // Ends the outage. Returns whether a read succeeds a minute later.
   bool Heals() {
     source_.Always(refreshable::Credential<std::string>(
         "t1", refreshable::Expiry::In(absl::Hours(1))));

@@ -124,8 +124,8 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
 TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
-  // An attempt starts every 60 s: by the cooldown, then by the backoff, and
-  // after the expiry by the probe interval.
+  // An attempt starts every 60 s. At first the cooldown sets this wait, later
+  // the backoff, and after the expiry the probe interval.
   d.t = S(2399);
   const std::vector<double> starts = d.Outage(S(3800), S(5000));
   std::vector<double> expected;

@@ -50,9 +50,9 @@ class Wakeup {
     changed_.notify_one();
   }
 
-  // Sleeps until `Wake` is called or `timeout` has passed. The timeout may not
-  // count the time while the computer is suspended. May return early. Called by
-  // one thread at a time.
+  // Sleeps until `Wake` is called or `timeout` has passed. Time while the
+  // computer is suspended might not count. May return early. Called by one
+  // thread at a time.
   void Wait(absl::Duration timeout) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto woken = [this] { return woken_; };
@@ -92,8 +92,8 @@ struct BlockedRead : PendingRead {
   bool drivable = false;
   // Whether the thread is waiting for `wakeup`, or is about to wait.
   bool waiting = false;
-  // Whether the read has ended and was removed. If so, the thread may read
-  // `outcome` without the lock.
+  // Whether the read has ended and was removed from `Active::blocked`. If so,
+  // the thread may read `outcome` without the lock.
   std::atomic<bool> done{false};
   Wakeup wakeup;
 };
@@ -128,9 +128,9 @@ class AsyncRead : private PendingRead {
   // The thread inside ReadAsync for this read, or the default value. That
   // thread must not run the read's callback.
   std::thread::id own_call_;
-  // Keeps the Shell alive while the executor has the read's DeliverTask, which
-  // alone uses this pointer. Otherwise null, because the Shell owns the reads
-  // that wait.
+  // Keeps the Shell alive while the executor has the read's DeliverTask. Only
+  // that task uses this pointer. It is null while the read waits: the Shell
+  // owns the read then, and the two would keep each other alive.
   RefPtr<Shell> shell_;
 };
 

@@ -40,14 +40,14 @@ class Servers {
 
   absl::Duration Elapsed() const;
 
-  // Returns the time since the start of the play at which the endpoint answers,
-  // or has answered, its latest call.
+  // Returns when the endpoint answers, or has answered, its latest call. This
+  // time is counted from the start of the play.
   absl::Duration NextAnswer() const;
 
   // Returns the HTTP status with which a good server now answers a call.
   int Serve(Token issued);
 
-  // Records a call to a good server that began at `start`.
+  // Records a call to a good server. The call began at `start`.
   void OnGoodCall(absl::Duration start, int status);
 
   Outcome outcome() const;
@@ -70,10 +70,11 @@ class Servers {
   // A Retry-After forbids calls to the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
   // `issues_` counts the issues (see `Outcome`). `failed_since_` counts the
-  // calls to good servers that have failed since the last issue.
+  // failed calls to good servers since the last issue.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Whether a good server has already rejected the call of `Play::mistake_at`.
+  // Whether a good server has already rejected a call by mistake (see
+  // `Play::mistake_at`).
   bool mistaken_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

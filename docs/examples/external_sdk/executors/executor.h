@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own executor. Its path does not clash with refreshable's header
-// executors/executor.h.
+// The SDK's own executor. refreshable's header executors/executor.h does not
+// clash with this one: it is included as refreshable/executors/executor.h.
 
 #ifndef EXECUTORS_EXECUTOR_H_
 #define EXECUTORS_EXECUTOR_H_
