@@ -7,12 +7,13 @@
 //   bazel run -c opt //benchmarks:executor_gates
 //
 // - Cancel: the time of one `Cancel` while 1,000,000 timers are pending,
-//   divided by the time while 1,000 timers are pending. The oldest timers are
-//   cancelled first, or timers at random. The *floor*, a minimal implementation
-//   for comparison, is an array (`Tasks`). The `Cancel` of a ThreadExecutor
-//   takes logarithmic time: about twice as many steps among 1,000,000 timers as
-//   among 1,000. Each step may miss the cache, as the floor's `Cancel` at
-//   random does. So the limit is twice the floor's ratio at random.
+//   divided by the time while 1,000 timers are pending. The first case cancels
+//   the oldest timers first, and the second cancels timers at random. The
+//   *floor*, a minimal implementation for comparison, is an array (`Tasks`).
+//   The `Cancel` of a ThreadExecutor takes logarithmic time: about twice as
+//   many steps among 1,000,000 timers as among 1,000. Each step may miss the
+//   cache, as the floor's `Cancel` does in the second case. So a
+//   ThreadExecutor's limit is twice the floor's ratio in the second case.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   The tokens are refreshed in the first case, and expire in the second. In
 //   each case, two gates limit the CPU time per token: one relative to a
@@ -232,8 +233,8 @@ struct Lateness {
   double median = 0, p99 = 0, max = 0;  // In microseconds.
 };
 
-// Timers that are not part of the burst. One becomes due in each millisecond of
-// `how_long` from `from`, and records how late it runs.
+// Timers that are not part of the burst. Starting at `from`, one becomes due
+// every millisecond for `how_long`. Each timer records how late it runs.
 class Unrelated {
  public:
   Unrelated(Executor& executor, BootTime from, absl::Duration how_long)
@@ -298,8 +299,8 @@ absl::Duration Lead(int tokens) {
 }
 
 // Measures Refreshables whose tokens become due within `kBurst`. The tokens are
-// refreshed if `refresh` is true, and expire otherwise. Either way each first
-// token is released, which decrements `released`.
+// refreshed if `refresh` is true, and expire otherwise. Either way, the first
+// token of each Refreshable is released, which decrements `released`.
 Outcome Burst(int tokens, bool refresh) {
   ThreadExecutor executor;
   using Token = std::shared_ptr<absl::BlockingCounter>;

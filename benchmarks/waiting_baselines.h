@@ -94,7 +94,7 @@ class Endpoint {
 // ---- Reads that block no thread ----
 
 // The floor, which does the least that any pattern must do. The first read
-// calls the endpoint, and that call's thread runs all callbacks.
+// calls the endpoint. The thread that ends this call runs all callbacks.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";

@@ -21,8 +21,9 @@ struct ComparesToNull<Function,
                           std::declval<const Function&>() == nullptr))>>
     : std::true_type {};
 
-// A lambda without captures cannot be null, although it can be compared with
-// nullptr. Therefore a Function must also be constructible from nullptr.
+// Whether a Function can be null. A lambda without captures cannot, although it
+// can be compared with nullptr. The first condition excludes it: no lambda is
+// constructible from nullptr.
 template <typename Function>
 inline constexpr bool kCanBeNull =
     std::conjunction_v<std::is_constructible<Function, std::nullptr_t>,
@@ -37,9 +38,10 @@ bool IsNullFunction([[maybe_unused]] const Function& function) {
   }
 }
 
-// The type of a parameter that takes a function. It is null if the caller
-// passes null or an empty std::function. A parameter of type `Function`, an
-// absl::AnyInvocable, would not be null for an empty std::function.
+// The type of a parameter that takes a function. The parameter is null if the
+// caller passes null or an empty std::function. `Function` is an
+// absl::AnyInvocable, which by itself would not be null for an empty
+// std::function.
 template <typename Function>
 class FunctionArgument {
  public:

@@ -303,7 +303,7 @@ TEST(RefreshMachineFailureTest, B7AnAnswerThatWasGivenUpHealsEvenAFatalOne) {
   policy.retry.max_consecutive_failures = 1;
   MachineDriver d(policy);
   d.ReadAndStart();
-  // The call of the abandoned attempt returns a token at 40 s.
+  // The attempt is abandoned at 30 s. Its call returns a token at 40 s.
   d.At(S(30)).Wake();
   EXPECT_TRUE(d.machine.fatal(d.now()));
   d.At(S(40)).Succeed(Expiry::In(S(100)));

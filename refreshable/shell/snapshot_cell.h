@@ -35,8 +35,9 @@ inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
 }
-// Creates the node while this code is loaded. If its first use created it, a
-// concurrent fork() could leave the initialization unfinished in the child.
+// Creates the node while this code is loaded. If its first use created it,
+// another thread could call fork() during that use. The initialization would
+// then stay unfinished in the child.
 inline const HazardNode* const kNothingMadeEarly = Nothing();
 
 inline bool IsNothing(const HazardNode* node) {
@@ -51,7 +52,8 @@ inline bool IsNothing(const HazardNode* node) {
 // overlap with destruction. Memory near the cell should seldom be written to.
 class alignas(16) SnapshotCell {
  public:
-  // `clock` is the coarse form of the wall clock whose times the cell is given.
+  // `clock` is the coarse form of a wall clock. Every absl::Time that is passed
+  // to the cell must be a time of that wall clock.
   explicit SnapshotCell(CoarseWallClock clock)
       : domain_if_system_(clock.IsSystem() ? &HazardDomain::Current()
                                            : nullptr),
@@ -63,8 +65,9 @@ class alignas(16) SnapshotCell {
   // Replaces the snapshot, and returns the old snapshot; null if there was
   // none. A null `snapshot.token` leaves the cell without a snapshot. A read
   // that starts after Publish has returned does not get an earlier snapshot.
-  // The check time `check_at` is set before the snapshot becomes visible, so
-  // that no read has to wait for the publisher's lock.
+  // The check time `check_at` is set before the snapshot becomes visible.
+  // Otherwise a read could find no check time, ask the machine, and wait for
+  // the publisher's lock.
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -171,8 +174,8 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // Returns a Snapshot without a token if there is none. The caller must hold
-  // the lock that Publish is called under.
+  // Returns the snapshot. If the cell has none, the result has no token. The
+  // caller must hold the lock that Publish is called under.
   Snapshot Current() const {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
     if (IsNothing(node)) return {};
@@ -217,8 +220,9 @@ class alignas(16) SnapshotCell {
     return UnlessMustAsk(hold, ticks);
   }
 
-  // Checks the domain again: the linker may have replaced this function by that
-  // of another copy of the library, which may have another domain.
+  // The linker may bind a call in one copy of the library to this function of
+  // another copy. The other copy may have another domain, so the domain is
+  // checked again.
   ABSL_ATTRIBUTE_NOINLINE HazardRawHolder
   TryHoldElsewhere(int64_t ticks) const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};
@@ -242,8 +246,8 @@ class alignas(16) SnapshotCell {
     constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
     const int64_t until =
         timed->usable_boot_ticks.load(std::memory_order_relaxed);
-    // `boot_clock` comes first: it ends the program if the executor, which owns
-    // both clocks, has been destroyed.
+    // `boot_clock()` must be called before `clock_` is read. The call ends the
+    // program if the executor, which owns both clocks, has been destroyed.
     if (until != kNever && boot_clock().Ticks() >= until) return false;
     return timed->usable_ticks.load(std::memory_order_relaxed) == kNever ||
            BelowRelaxed(clock_.Ticks(), timed->usable_ticks);
