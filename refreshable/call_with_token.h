@@ -216,8 +216,8 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 //
 // Blocks while a read or `call` blocks. `call` may be called twice, so what it
 // sends must be safe to repeat. Exceptions of `call` and `is_rejected` reach
-// the caller. A null pointer or an empty std::function ends the program with a
-// message.
+// the caller. If `call` or `is_rejected` is a null pointer or an empty
+// std::function, the program ends with a message.
 template <typename Token, typename Call, typename IsRejected,
           typename Answer =
               typename internal::CallFunctions<Call, IsRejected, Token>::Answer>
@@ -286,9 +286,10 @@ AnswerOrStatus<Answer> CallWithToken(
 // If `call` moves `done` elsewhere and then throws, there is no INTERNAL error,
 // and `done` can still be called.
 //
-// A null pointer or an empty std::function ends the program with a message.
-// Throws std::bad_alloc if there is no memory to begin; `callback` is then not
-// called. If memory runs out later, the program ends.
+// If `call`, `is_rejected` or `callback` is null or an empty std::function, the
+// program ends with a message. Throws std::bad_alloc if there is no memory to
+// begin; `callback` is then not called. If memory runs out later, the program
+// ends.
 //
 // The Refreshable need only live until this function returns. If the
 // Refreshable is destroyed later, `callback` gets:

@@ -29,8 +29,8 @@ class Expiry {
     return expiry;
   }
 
-  // The token expires when `lifetime` has passed. Meant for OAuth 2.0's
-  // `expires_in`. `absl::InfiniteDuration()` means never.
+  // The token expires when `lifetime` has passed. Meant for the `expires_in` of
+  // OAuth 2.0 (RFC 6749, section 5.1). `absl::InfiniteDuration()` means never.
   //
   // For a token from a source, the lifetime counts from the start of the
   // attempt. For `Install`, the lifetime counts from that call.

@@ -68,8 +68,8 @@ enum class EventKind {
                // `Reset` was called in between.
   // An expired token is being served (`RefreshPolicy::max_stale_on_error`).
   kDegraded,
-  // A server rejected the token of `generation`. Sent at most once per token,
-  // but perhaps again after `Reset`.
+  // A server rejected the token of `generation`. Other reads may still get this
+  // token. Sent at most once per token, but perhaps again after `Reset`.
   kTokenRejected,
   // The source was told of a rejected token (`FetchContext::rejected`), and
   // returned that token again.
@@ -135,9 +135,9 @@ struct Event {
   // kAttemptDiscarded: the answer's status if the answer is a failure, OK if it
   // is a token. In all other events: OK.
   absl::Status status;
-  // In kBackoff: how long no attempt is made. `Reset` and `Install` end this
-  // wait early. After a failed background refresh, so may a rejecting read or
-  // the token's expiry.
+  // In kBackoff: how long no attempt is made. `Reset` and `Install`, for
+  // example, end this wait early. After a failed background refresh, a
+  // rejecting read or the token's expiry may also cause an earlier attempt.
   absl::Duration delay;
 };
 

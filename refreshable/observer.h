@@ -25,8 +25,8 @@ namespace refreshable {
 // `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. If
 // a `Get` in `OnEvent` waits, no event is delivered until that `Get` returns.
 // If `OnEvent` runs inside an attempt or a timer, a `Get` that would have to
-// wait fails with FAILED_PRECONDITION instead. Do not wait for another
-// Refreshable in `OnEvent`.
+// wait fails with FAILED_PRECONDITION instead. (On a ManualExecutor, a `Get`
+// inside a timer waits.) Do not wait for another Refreshable in `OnEvent`.
 //
 // No call of `OnEvent` begins after the Refreshable's destructor has returned,
 // except one that another thread was already about to make.

@@ -98,18 +98,18 @@ struct RefreshPolicy {
   std::optional<absl::Duration> background_cooldown;
   // The minimum time between the starts of two attempts. Also the minimum time
   // from the end of an attempt that counts as a failure (`Event::failures`) to
-  // the start of the next attempt. Finite; >= 0. The first attempt after an
-  // invalidation, after `Install`, or in the child of a fork() is exempt from
-  // the time between starts.
+  // the start of the next attempt. Finite; >= 0. The first attempt to replace
+  // an invalidated token is exempt from the time between starts. So is the
+  // first attempt after `Install`, or in the child of a fork().
   absl::Duration min_interval = absl::Seconds(1);
   // An attempt that runs for longer than this is abandoned and fails. An
   // attempt that the executor has not started within this time also ends, but
   // does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
   // If this many abandoned calls of the source are unanswered, an attempt fails
-  // without calling the source. But once `retry.probe_interval` has passed
-  // since the last call, one further call is made. This time doubles with each
-  // further call, until any call is answered. >= 1.
+  // without calling the source. But an attempt calls the source if
+  // `retry.probe_interval` has passed since the last call. This time doubles
+  // with each further call, until any call is answered. >= 1.
   int max_abandoned_calls = 2;
   // A token is young for this long after its publication, but at most for half
   // its lifetime. The invalidation of a young token counts as a failure. The
@@ -126,11 +126,13 @@ struct RefreshPolicy {
   // no expired token is served. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
   // The fraction, in [0, 1), by which times vary at random, to spread the load
-  // of many clients. A token is stale
-  // earlier by up to this fraction of its lifetime, but not before a quarter of
-  // its lifetime. Backoffs are longer or shorter by up to this fraction,
-  // but never longer than `max_backoff`. Waits of `probe_interval` are only
-  // shortened; waits that a server asked for are only lengthened.
+  // of many clients. A token is stale earlier by up to this fraction of its
+  // lifetime, but not before a quarter of its lifetime. Backoffs are longer or
+  // shorter by up to this fraction, but never longer than `max_backoff`. Waits
+  // between attempts of rejecting reads vary in the same way, up to
+  // `max_rejection_backoff`. Waits of `probe_interval` are only shortened;
+  // waits that a server asked for are only lengthened. If zero, everything
+  // happens exactly on time.
   double jitter = 0.1;
   RetryPolicy retry;
 };

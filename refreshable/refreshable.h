@@ -80,8 +80,8 @@ class AsyncCall;
 // of this library.
 //
 // Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
-// `ReportRejected`, `Install` and `Reset` may call the observer before they
-// return. `Install` calls `on_token_changed`.
+// `ReportRejected`, `Install` and `Reset` may call the observer, and `Install`
+// calls `on_token_changed`. They return only after such a call has returned.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
@@ -134,8 +134,8 @@ class Refreshable {
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Returns whether the token published last and the one that the source has
     // just returned are the same. So the library notices if a rejected or
-    // withdrawn token comes again. Not called once the token published last has
-    // been released.
+    // withdrawn token comes again. Not called if the Refreshable has already
+    // released the token published last.
     //
     // If `same_token` is null, `operator==` is used. If Token has no
     // `operator==` (`TokenHasEquality`), or if the comparison throws, the
@@ -159,8 +159,8 @@ class Refreshable {
     absl::Duration timeout = absl::InfiniteDuration();
     // Replaces `RetryPolicy::max_retries` for this read. If several reads wait
     // for one refresh, the largest of their values applies to the refresh. A
-    // read with a smaller value fails after its own number of retries. Negative
-    // values are treated as zero.
+    // read with a smaller value fails after its own number of retries. Does not
+    // change any wait between attempts. Negative values are treated as zero.
     std::optional<int> max_retries = std::nullopt;
     // If not 0, the generation of a token that a server rejected (401 or 403).
     // This makes the read a *rejecting read*, which asks for a later token. All
@@ -237,9 +237,10 @@ class Refreshable {
   //     (`IsReadTimeout`). The refresh goes on.
   //   The code of the last failed attempt: the refresh failed
   //     (`GetRefreshError`). Until the next attempt is permitted, reads get
-  //     this error at once, whatever their timeout. A read waits for a retry of
-  //     the refresh, unless the retry comes after the read's deadline or
-  //     exceeds the read's `max_retries`.
+  //     this error at once, whatever their timeout. But if the refresh goes on
+  //     with a retry, a read waits for the retry. The read gets this error at
+  //     once if the retry comes after its deadline or exceeds its
+  //     `max_retries`.
   //   UNAUTHENTICATED: the options reject the only token there is
   //     (`ReadOptions::rejected`), and no later token can be had now; or a
   //     token was invalidated soon after its publication (see `Invalidate`).
@@ -383,10 +384,11 @@ class Refreshable {
     return state->Install(std::move(credential));
   }
 
-  // Forgets all failures, including exhaustion, a fatal error, and unanswered
-  // calls of the source. Also forgets all rejections, and which token was
-  // invalidated: the source may then return that token. The next attempt is
-  // permitted as soon as `RefreshPolicy::min_interval` has passed.
+  // Forgets all failures, including exhaustion, a fatal error, and abandoned
+  // calls of the source that have not been answered. Also forgets all
+  // rejections, and which token was invalidated: the source may then return
+  // that token. The next attempt is permitted as soon as
+  // `RefreshPolicy::min_interval` has passed.
   void Reset() {
     const internal::RefPtr<TypedShell> state = state_;
     state->Reset();

@@ -39,7 +39,8 @@ inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
 // Returns whether an answer rejects the token: whether `http_status` is one of
 // `statuses` and the answer's WWW-Authenticate header fields hold a Bearer
 // challenge (RFC 6750, section 3) whose `error` is one of `errors`
-// (case-sensitive).
+// (case-sensitive). The fields may hold challenges of other schemes as well
+// (RFC 9110, section 11.6.1).
 //
 // `www_authenticate` holds the values of all WWW-Authenticate fields. Beware:
 // an answer may have several, and the "get header" function of many HTTP

@@ -47,7 +47,8 @@ class FetchContext {
   int attempt() const { return attempt_; }
   // The generation of the rejected or withdrawn token to replace; 0 if there is
   // none. If this is not 0, the source must bypass any cache of its own.
-  // Returning a withdrawn token again is a failure.
+  // Returning a rejected token again does not help. Returning a withdrawn token
+  // again is a failure.
   Generation rejected() const { return rejected_; }
   // How long the attempt may take, counted from just before the call of
   // `Fetch`. An attempt that takes longer is abandoned and fails. May be

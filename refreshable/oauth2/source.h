@@ -130,9 +130,10 @@ struct SourceOptions {
 //
 // Most failures are those of InterpretAnswer, the transport or a supplier. If
 // an attempt is cancelled before its request is sent, it fails with CANCELLED.
-// If its timeout passes before that, it fails with DEADLINE_EXCEEDED.
-// `IsLoginNeeded` returns true for a failure that only a new login can mend. No
-// status that this library makes contains a secret or a token.
+// If its timeout passes before that, it fails with DEADLINE_EXCEEDED. With a
+// RefreshTokenGrant, `IsLoginNeeded` returns true for a failure that only a new
+// login can mend. No status that this library makes contains a secret or a
+// token.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);

@@ -127,8 +127,8 @@ class CommandRunner {
 //   - If the program exits by itself, the source waits until no other process
 //     has its output open. If the output is still open `Command::grace` after
 //     the exit, the group gets SIGKILL, but the run does not fail.
-//   - If nobody has the output open, the run has ended. The processes that the
-//     program has started get no signal.
+//   - If the program exits by itself and nobody has its output open, the run
+//     has ended. The processes that the program has started get no signal.
 //
 // A process that has moved to another group gets no signal.
 //
