@@ -59,7 +59,8 @@ timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
     // The kernel or a sandbox does not provide `kBootClock`. This code assumes
-    // that every other read of `kBootClock` fails too.
+    // that every other read of `kBootClock` fails too. If only some reads
+    // failed, the times of two clocks would be mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;

@@ -52,9 +52,10 @@ BootTime FromNanos(int64_t nanos) {
 // Each fork() makes this count one greater in the child process.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Makes every later fork() increase `fork_count` in the child. Each new pool
-// calls this too, because a pool may be created before the initializer below
-// runs.
+// Makes every later fork() increase `fork_count` in the child. A static
+// initializer calls this function, because a fork() on another thread during a
+// first call by a pool could go unnoticed. Each new pool calls it too, because
+// another static initializer may create a pool earlier.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};

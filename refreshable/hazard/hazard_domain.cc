@@ -308,7 +308,8 @@ class Domain final : public HazardDomain {
   // (M5) Set if a scan is needed and perhaps has not begun yet. The scanning
   // thread checks this flag after its scan, so other threads need not wait.
   std::atomic<bool> pending_{false};
-  // The number of threads that are in fork(). A scan starts only if this is 0.
+  // The number of threads that are in fork(). A thread must find 0 here before
+  // it tries to set `scanning_` for a scan.
   std::atomic<int> forking_{0};
   // Set if the next scan must take the nodes in `incoming_`.
   std::atomic<bool> left_{false};
@@ -761,7 +762,8 @@ void Domain::TryToScan() noexcept {
 }
 
 // (M5) Threads wait here so that few retired nodes are untaken: at most
-// kMostHandedOver, plus one for each waiting thread.
+// kMostHandedOver, plus one for each waiting thread. During a fork() there may
+// be more.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);

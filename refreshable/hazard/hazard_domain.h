@@ -71,7 +71,8 @@ struct alignas(32) DomainSlot : HazardSlot {
       : HazardSlot(n), domain(d) {}
 
   HazardDomain* domain;
-  // The next slot in the thread's SlotRing; null if there is none.
+  // The next slot in the thread's ring (see SlotRing). Null if this slot is in
+  // no ring.
   std::atomic<DomainSlot*> next{nullptr};
 };
 static_assert(sizeof(DomainSlot) == 32, "four slots fill two cache lines");
@@ -201,8 +202,9 @@ class HazardHolder {
 
   inline void Release();
 
-  // Keeps GCC from accessing `node_` and `slot_` with one vector instruction.
-  // Such a load is slow if the two members were stored separately just before.
+  // Keeps GCC from accessing `node_` and `slot_` with one vector instruction,
+  // as GCC 12 would. Such a load is slow if the two members were stored
+  // separately just before.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
 #ifdef __GNUC__
     __asm__ volatile("" : "+r"(slot));

@@ -13,7 +13,8 @@ namespace internal {
 
 // How a RefPtr counts. A specialization must have two static functions that
 // take a T*. `Ref` adds a reference. `Unref` drops a reference, and destroys
-// the object if that was the last one. With free functions, a call could find a
+// the object if that was the last one. They are not free functions, because T
+// may have a template argument of a user's type. A call could then find the
 // user's function of the same name.
 template <typename T>
 struct RefCount;

@@ -217,7 +217,8 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  // The most by which a later input may set the wall clock back.
+  // The most by which a later input may set the wall clock back. After such a
+  // step, a token that has expired by the wall clock may be usable again.
   const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (invalidated > 0) + 32 * foreground + 64 * exempt +

@@ -493,8 +493,8 @@ void RefreshMachine::ForgetAbandoned() {
   trouble_->abandoned.beyond = 0;
 }
 
-// A rejecting read may have waited for the flight. If the token can no longer
-// be served to anybody, the flight becomes a foreground flight (A10).
+// Makes a flight that a rejecting read has waited for a foreground flight
+// (A10). Does so only if the token can no longer be served to anybody.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejecting_read_waits || servable(now))
     return;
@@ -502,8 +502,8 @@ void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   flight_->by_rejection = false;
 }
 
-// Notes that a server rejected `generation`. Tells the observer if this is the
-// first rejection of the token last published.
+// Notes that a server rejected `generation`. Tells the observer if the token
+// last published counts as rejected now and did not before.
 void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
   if (!row_.Note(generation)) return;
   out.events.push_back(MakeEvent(EventKind::kTokenRejected));

@@ -436,7 +436,8 @@ class RefreshMachine {
   uint64_t last_attempt_ = 0;
   // Not null during a flight. Null after the input that ends the flight.
   CopiedPtr<Flight> flight_;
-  // Null until there is something to record. FreeUnused frees it.
+  // Null until there is something to record. FreeUnused frees it, but never
+  // after the executor has lost an attempt.
   CopiedPtr<Trouble> trouble_;
 
   RejectionRow row_;

@@ -37,8 +37,8 @@ class RejectionRow {
   }
 
   // If `Covers(rejected)`, records that generation `rejected` was rejected or
-  // invalidated. Returns whether this is the first rejection of the token last
-  // published.
+  // invalidated. Returns whether the token last published counts as rejected
+  // now and did not before.
   bool Note(Generation rejected) {
     if (!Covers(rejected)) return false;
     const bool news = !current_rejected();
@@ -77,7 +77,8 @@ class RejectionRow {
   void SetWait(absl::Duration wait) { row_->wait = wait; }
 
   // Called in the child of a fork() if a rejection started the running attempt.
-  // Undoes the OnStart of that attempt, which belongs to the parent.
+  // Undoes the OnStart of that attempt, which belongs to the parent. Does
+  // nothing if the row has ended since that attempt started.
   void OnFork() {
     if (attempts() == 0) return;
     --row_->attempts;

@@ -17,7 +17,8 @@ namespace internal {
 
 // How long a token lives, and the source's hint of when to replace it
 // (`Expiry::WithRefreshIn`). Both count from the present moment. `refresh_in`
-// is infinite if there is no hint. It may be zero or less.
+// is infinite if there is no hint. It may be zero or less, because the hinted
+// moment may have come before the source's answer.
 struct LifetimeLeft {
   absl::Duration lifetime;
   absl::Duration refresh_in = absl::InfiniteDuration();

@@ -429,7 +429,8 @@ TEST_F(LateAnswerTest, InstallEndsTheNeedForANewLogin) {
 
 // Tries every sequence of five of the steps below. No token may be presented
 // again after the server has received it. No two requests may be outstanding at
-// the same time.
+// the same time. A new refresh token must be stored before its access token is
+// used.
 TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
   constexpr int kSteps = 5;
   constexpr int kKinds = 5;

@@ -106,8 +106,8 @@ struct Attempt {
 
   FetchContext context;
   SecretSource::Done done;
-  // This is on the operating system's clock, because a source does not know the
-  // executor.
+  // The end of the timeout. This is on the operating system's clock, because a
+  // source does not know the executor. No timer waits for this moment.
   BootTime deadline = SystemClock::Get().Now().boot + context.timeout();
   // Set when the turn of an attempt with a RefreshTokenGrant begins.
   std::optional<RefreshTokens::Turn> turn;

@@ -123,8 +123,9 @@ class ForkRegistry {
   ForkSlot* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// Not inline: copies of the library may share the static variable of an inline
-// function.
+// Not inline: the copies of the library in a process may share the static
+// variable of an inline function. But each copy needs a registry of its own.
+// The C library forgets the fork handlers of a copy that is unloaded.
 ForkRegistry& ForkRegistry::Get() {
   static ForkRegistry* const registry = new ForkRegistry;
   return *registry;

@@ -16,9 +16,10 @@ class ForkRegistry;
 struct ForkSlot;
 
 // The base class of an object whose lock, `mutex_`, must survive fork(). The
-// thread that calls fork() holds the lock during the fork. In the child, it
-// calls `AfterForkInChild` before it releases the lock. On a system without
-// pthread_atfork, forks are not noticed.
+// thread that calls fork() holds the lock during the fork. So no other thread
+// is in a critical section of the object at that moment. In the child, the
+// thread calls `AfterForkInChild` before it releases the lock. On a system
+// without pthread_atfork, forks are not noticed.
 //
 // fork() writes to each lock, and the first write to a page after a fork copies
 // that page. So the locks of all objects are together in a few pages, outside

@@ -47,7 +47,8 @@ uint64_t Entropy() {
     std::random_device device;
     drawn ^= (uint64_t{device()} << 32) | device();
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-    // `drawn` stays the time alone.
+    // `drawn` stays the time alone. std::random_device throws, for example, if
+    // no file descriptor is free.
   }
 #else
   std::random_device device;

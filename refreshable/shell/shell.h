@@ -312,7 +312,8 @@ class Shell : protected ForkAware {
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
 
   // What is going on at the moment, such as reads that wait and calls of the
-  // source. Usually null if nothing is going on.
+  // source. Null if nothing is going on. Exception: not null while the table of
+  // async reads keeps its memory (`AsyncReads::kKept`).
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 

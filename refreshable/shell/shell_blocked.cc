@@ -67,9 +67,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   {
     Section section(this);
     if (closed_) return Destroyed();
-    // Between two attempts, a read gets the last error again (see
-    // `Decisions::fails_until`). Asking the machine would hold the lock longer,
-    // and very many threads may be waiting for it.
+    // Between two flights, a read without a usable token gets the last error
+    // again (see `Decisions::fails_until`). Asking the machine would hold the
+    // lock longer, and very many threads may be waiting for it.
     if (trouble_ != nullptr && request.rejected == Generation() &&
         (active_ == nullptr || !HasThisThread(active_->in_attempt)) &&
         clock().CoarseBoot().Ticks() < trouble_->fails_until_ticks) {
@@ -180,7 +180,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
     {
       ForkMutexLock lock(&mutex_);
       read.waiting = false;
-      // Must come before Now(): after Close, the clock may have been destroyed.
+      // Must come before Now(): Close ends every read, and after Close the
+      // clock may have been destroyed.
       if (read.done.load(std::memory_order_relaxed)) return read.outcome;
       if (!read.drivable && active_ != nullptr &&
           HasThisThread(active_->in_timer)) {
@@ -203,8 +204,9 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
         // If the timer is lost, the leader calls the machine in place of the
-        // timer. It calls only when the call is due: it resigns first and so
-        // wakes the next leader, which would otherwise call at once.
+        // timer. It calls only when the call is due. Otherwise the calls would
+        // never stop: a leader resigns before it calls, and so wakes the next
+        // leader.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -302,8 +304,8 @@ void Shell::ElectLeader() {
   }
 }
 
-// If an attempt is queued, wakes one waiting thread that may run it. Other
-// threads look for a queued attempt before they wait.
+// If an attempt is queued, wakes one waiting thread that may run it. A thread
+// that is not waiting looks for a queued attempt before it waits.
 void Shell::WakeRunner() {
   if (active_ == nullptr || machine_.queued() == AttemptId::kNone) return;
   for (auto& [id, read] : active_->blocked) {

@@ -116,8 +116,9 @@ struct Shell::Active {
   // looks at the clock every second for all blocked threads. A thread that
   // drives the executor is never the leader.
   const BlockedRead* leader = nullptr;
-  // The deadlines and ids of async reads. A read is in this set until it is
-  // settled, and perhaps until the executor is given its DeliverTask.
+  // The deadlines and ids of the async reads that have a deadline. Such a read
+  // is in this set until it is settled, and perhaps until the executor is given
+  // its DeliverTask.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
   // A read is *parked* if the executor refused or dropped its DeliverTask
   // inside the read's own ReadAsync. The next input, or a timer at
@@ -176,9 +177,9 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 // effects outside the lock. If the Refreshable is closed, does nothing and
 // returns false.
 //
-// If the input comes inside a method of the executor, the effects are deferred
-// (see LeaveExecutor). Close waits for that method, but must not wait for user
-// code in the effects.
+// An input may come inside a method of the executor, which may destroy a task
+// that it refuses. The effects are then deferred (see LeaveExecutor). Close
+// waits for that method, but must not wait for user code in the effects.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;

@@ -16,7 +16,7 @@ namespace internal {
 
 // While an InDone exists, its thread is marked as inside a call of a
 // `FetchDone`. The mark concerns all Refreshables, because one source may serve
-// several.
+// several, or wrap another source.
 class InDone {
  public:
   InDone();

@@ -181,7 +181,7 @@ class Run {
 
  private:
   // Takes the next step. At the end of the schedule, checks the world and
-  // returns false.
+  // returns false. Called by `Play`, and by a read that blocks.
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();

@@ -367,6 +367,7 @@ void World::OnFailed(const refreshable::Event& event) {
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;
+    // A read that is being made may have come too late to join the attempt.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }

@@ -71,8 +71,9 @@ std::string World::Visible(bool late) const {
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << oracle_->generation();
-  // If the executor still refuses timers, the answer itself handles what is
-  // overdue, which may change health() and stats().
+  // Every answer tries to arm a lost timer again (E2). If the executor still
+  // refuses timers, the answer itself handles what is overdue, which may change
+  // health() and stats().
   if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
@@ -112,8 +113,9 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // If this condition holds, an attempt is queued. A timer must end the attempt
-  // if the executor does not run it in time.
+  // If this condition holds, an attempt is queued, or a late timer has yet to
+  // queue it. A timer must end the attempt if the executor does not run it in
+  // time. A late timer is due, so it satisfies the check too.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,

@@ -307,9 +307,9 @@ int Call::OnConnected(void* self, char*, char*, int remote_port,
   if (call.sending_) return CURL_PREREQFUNC_ABORT;
   long connects = 0;  // NOLINT(runtime/int): libcurl's type.
   curl_easy_getinfo(call.easy(), CURLINFO_NUM_CONNECTS, &connects);
-  // `connects` is 0 if libcurl reuses a connection. That connection may hold an
-  // answer that nobody asked for. libcurl would take it for the answer to this
-  // request.
+  // `connects` is 0 if libcurl reuses a connection. If this connection is not
+  // quiet, it may have ended, or may hold an answer that nobody asked for.
+  // libcurl would take such an answer for the answer to this request.
   if (connects == 0 && !call.sockets_->IsQuiet(local_port, remote_port)) {
     call.needs_new_connection_ = true;
     return CURL_PREREQFUNC_ABORT;
@@ -371,7 +371,8 @@ absl::Status Call::ToStatus(CURLcode code) const {
   const std::string message =
       absl::StrCat(problem, " (", HostAndPort(request_.url), ")");
   // After libcurl has begun to send, a bad answer may cause a code that looks
-  // like a wrong configuration.
+  // like a wrong configuration. For example, an answer that is not HTTP causes
+  // CURLE_UNSUPPORTED_PROTOCOL.
   if (sending_ && code != CURLE_OPERATION_TIMEDOUT) {
     return absl::UnavailableError(message);
   }
