@@ -218,7 +218,6 @@ class Run {
   World world_;
 };
 
-// Returns the schedule as C++ source.
 std::string Show(const Schedule& schedule) {
   if (schedule.empty()) return "{}";
   return absl::StrCat("{\"", absl::StrJoin(schedule, "\", \""), "\"}");
@@ -346,8 +345,7 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
 }
 
 // Returns the looks of `end`, the state after `path`. If these are ambiguous,
-// combines them with the results for the next states, at most `depth` steps
-// ahead.
+// adds the results for the next states, at most `depth` steps ahead.
 Explorer::Hash Explorer::HashWithSuccessors(const Path& path, const End& end,
                                             int depth) {
   Hash leads = end.looks;
