@@ -5,12 +5,12 @@
 //
 //   bazel run -c opt //benchmarks:waiting
 //
-// First table: eight threads each read once a millisecond while the endpoint
-// takes 500 ms to answer. In the left half, a token becomes stale meanwhile. In
-// the right half, there is no token at first. The columns are the longest read,
-// the number of threads with a read longer than 250 ms, and the number of calls
-// of the endpoint. Of three rounds, each half of a row shows the one whose
-// longest read is the median.
+// First table: eight threads each read once a millisecond. The endpoint takes
+// 500 ms to answer. In the left half, the threads have a token, which becomes
+// stale. In the right half, there is no token at first. The columns are the
+// longest read, the number of threads with a read longer than 250 ms, and the
+// number of calls of the endpoint. Each half of a row is measured in three
+// rounds. It shows the round whose longest read is the median.
 //
 // Second table: 64 threads read at the same time. There is no token, and the
 // endpoint fails after 100 ms. The columns are the time until the last thread
@@ -53,7 +53,8 @@ using std::chrono::milliseconds;
 struct Times {
   milliseconds refresh{500};  // How long a successful call takes.
   milliseconds failure{100};  // How long a failed call takes.
-  // The first token becomes stale after a quarter of its life.
+  // The life of the token that a pattern has at first, if any. The token
+  // becomes stale after a quarter of this.
   milliseconds life{1200};
   int waiting_threads = 64;
   int rounds = 3;

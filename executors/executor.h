@@ -28,10 +28,10 @@ enum class TimerId : uint64_t {
 // testing/executor_conformance.h.
 //
 // Implementations must be thread-safe: every method may be called from any
-// thread, from inside a task, and concurrently. A task and a task's destructor
-// may call the executor. So a method must not run or destroy a task under a
-// lock that a method of the executor takes. `Run`, `RunBlocking`, `RunAfter`
-// and `Cancel` must not throw.
+// thread, from inside a task, and while other calls are in progress. A task and
+// a task's destructor may call the executor. So a method must not run or
+// destroy a task under a lock that a method of the executor takes. `Run`,
+// `RunBlocking`, `RunAfter` and `Cancel` must not throw.
 //
 // Ownership: the executor owns every task that it accepts. The executor either
 // runs such a task exactly once or destroys it without having run it. The code

@@ -46,8 +46,8 @@ struct SubjectName {
 // `AwaitOrGiveUp` and `DoOrGiveUp` wait for an event that comes soon if the
 // implementation is correct. After 30 s they call `GiveUp`. The environment
 // variable REFRESHABLE_TIMEOUT_SECONDS sets another number of seconds. `GiveUp`
-// ends the program, because code that runs after a failed test would use the
-// test's destroyed variables.
+// ends the program. If it only failed the test, threads and tasks of the test
+// would live on and use its destroyed variables.
 
 // Prints that the current test "waited in vain for" `what`, and ends the
 // program.

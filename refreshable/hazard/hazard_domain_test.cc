@@ -163,8 +163,8 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
 // In the next two tests, scans stall while this is true.
 std::atomic<bool> scans_stall{false};
 
-// At most kMostHandedOver nodes are left to the scanning thread. After that,
-// each publisher waits until a scan takes its next node.
+// Publishers leave at most kMostHandedOver nodes to the scanning thread. A
+// publisher that retires another node waits until a scan takes that node.
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   constexpr int kPublishers = 8;
   constexpr int kPublications = 100;
@@ -199,7 +199,8 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// If the thread had to wait for the stalled scan, this test would never end.
+// If the main thread had to wait for the stalled scan, this test would never
+// end.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));
@@ -266,8 +267,8 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   for (const HazardHolder& hold : passed) ASSERT_TRUE(Alive(hold));
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
-  // The limit allows for the threads that exist at the same time, and for 50
-  // ended threads whose holds live on in `passed`.
+  // The limit allows for threads that exist at the same time, and for 50 ended
+  // threads with holds in `passed`. At most 41 ended threads had a hold there.
   EXPECT_LE(HazardDomain::Current().CountForTesting().records,
             records_before + 2 * kReaders + 2 + 50);
 }

@@ -275,9 +275,9 @@ std::string ReferenceModel::Fingerprint() const {
   }
   add_time(cooldown_until);
   add_time(lost_until);
-  // B9: until the next attempt is due or is moved, failing reads are told the
-  // same wall time. So steps of the wall clock since the first of these reads
-  // matter.
+  // B9: the errors of reads name the wall time of the next attempt. All name
+  // the same time until that attempt is due or is moved. So steps of the wall
+  // clock since the first of these errors matter.
   const bool told_again = told_next == NotBefore() && told_next > t;
   add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;

@@ -95,8 +95,8 @@ absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
   return status;
 }
 
-// Returns the number in `field`, a JSON number or a string; nullopt if there is
-// none.
+// Returns the number that `field` holds as a JSON number or in a string.
+// Returns nullopt if `field` holds no number.
 std::optional<double> ReadNumber(const AnswerField& field) {
   if (field.kind != Kind::kNumber && field.kind != Kind::kString) {
     return std::nullopt;
@@ -259,8 +259,8 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   }
   const absl::string_view bytes = token.text.reveal();
   if (bytes.empty()) return Refused("has an empty access token");
-  // RFC 6749, appendix A.12, permits these bytes. A line break would end the
-  // header in which a program sends the token.
+  // RFC 6749, appendix A.12, permits only the bytes from ' ' to '~'. A line
+  // break would end the header in which a program sends the token.
   if (!std::all_of(bytes.begin(), bytes.end(),
                    [](char c) { return c >= ' ' && c <= '~'; })) {
     return Refused("has an access token with a byte that no token may contain");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ReleaseSource: destroys a token source on a suitable thread. The source's
-// destructor must not run inside a call of `FetchDone`, because it may join the
-// calling thread.
+// destructor must not run inside a call of `FetchDone`, because the destructor
+// may join the thread that makes this call.
 
 #ifndef REFRESHABLE_SHELL_SOURCE_RELEASE_H_
 #define REFRESHABLE_SHELL_SOURCE_RELEASE_H_

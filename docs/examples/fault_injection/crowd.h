@@ -83,9 +83,9 @@ class Crowd {
   // Waits until one more read of each thread has ended without a token, but at
   // most for `timeout`. Returns the number of threads without such a read.
   int StillNotRefused(absl::Duration timeout) const;
-  // Waits until each thread has called the API successfully with a token that
-  // was requested at `since` or later, but at most for `timeout`. Returns the
-  // number of threads without such a call.
+  // Waits, but at most for `timeout`, until each thread has called the API
+  // successfully. Only calls count whose token was requested from the endpoint
+  // at `since` or later. Returns the number of threads without such a call.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
   // Returns the token of the latest successful read, or an empty string.
@@ -100,8 +100,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // Reads that ended without a token.
-    // When the token of this thread's last successful call of the API was
-    // requested.
+    // When the endpoint was asked for the token with which this thread last
+    // called the API successfully.
     absl::Time served = absl::InfinitePast();
   };
 
