@@ -41,7 +41,7 @@ class RetrySchedule {
                  const absl::Status& cause,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
-  // Called when an attempt that a rejection started has failed. The failure
+  // Called when an attempt made because of a rejection has failed. The failure
   // does not count, but `retry_after` delays every attempt. Returns that delay;
   // nullopt if there is none.
   std::optional<absl::Duration> OnRejectionFailure(
@@ -66,9 +66,9 @@ class RetrySchedule {
   void OnInstall() { interval_exempt_ = true; }
 
   // Called when the token was invalidated. If the token was `young`, the
-  // invalidation counts as a failure, and the failures before its publication
-  // count again. `attempt_kept` says whether a running attempt goes on. If not,
-  // the next attempt is exempt from the minimum interval.
+  // invalidation counts as a failure, and the failures before the token's
+  // publication count again. `attempt_kept` says whether a running attempt goes
+  // on. If not, the next attempt is exempt from the minimum interval.
   void OnInvalidate(const RefreshPolicy& policy, bool young, bool attempt_kept,
                     Jitter& jitter);
 
@@ -95,7 +95,8 @@ class RetrySchedule {
   }
 
   // Whether the failures in a row have reached `max_consecutive_failures`.
-  // *Excused* failures do not count: the server shortened the wait after them.
+  // A failure is *excused*, and does not count here, if the server shortened
+  // the wait after it.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -110,8 +111,8 @@ class RetrySchedule {
     return since_ != nullptr && now < since_->rejection_retry_after;
   }
 
-  // Before this time, no background attempt starts while the token is usable,
-  // unless a rejection starts it.
+  // While the token is usable, no background attempt starts before this time.
+  // Attempts made because of a rejection are exempt.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();

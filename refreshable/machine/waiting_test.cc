@@ -68,7 +68,7 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Only failures whose wait is not shortened count.
+    // Only failures whose wait is not shortened lead to exhaustion.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
@@ -335,7 +335,8 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
     d.Hold(c.life);
     d.At(c.fails_at).Read();
     d.Start();
-    // After so short a wait, only the minimum interval and the cooldown matter.
+    // A Retry-After of 1 ms replaces the backoff. What remains is the minimum
+    // interval and the cooldown.
     d.Fail(Busy(), Ms(1));
     EXPECT_EQ(d.event(EventKind::kBackoff).delay, c.cooldown);
   }
@@ -344,7 +345,7 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
 TEST(RefreshMachineWaitingTest, B3TheCooldownGoesByTheClockThatIsAhead) {
   MachineDriver d;
   d.Hold(S(3600));
-  // By the wall clock, the token is usable for another 160 s.
+  // At 2400 s, the token is usable for another 160 s by the wall clock.
   d.wall_step = S(1000);
   d.At(S(2400)).Read();
   d.Start();

@@ -89,8 +89,8 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// Flushes `folder`, so that a rename in it survives a crash. Returns OK if the
-// file system cannot flush a folder.
+// Flushes `folder`, so that a rename in it survives a crash. Returns OK even if
+// the file system cannot flush folders.
 absl::Status FlushFolder(const std::string& folder) {
   const File file(open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
   if (!file.ok()) return Errno("cannot open the folder", folder);

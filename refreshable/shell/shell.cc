@@ -186,8 +186,8 @@ void Shell::Close() noexcept {
 // each task ran only its own attempt, an executor that is always late would
 // never run one.
 void Shell::RunAttempt(AttemptId id) noexcept {
-  // Must come before OnInput: a read in an observer must not wait for this
-  // attempt.
+  // Must come before OnInput, which may call the observer: a read there must
+  // not wait for this attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   absl::Duration timeout;
@@ -410,9 +410,10 @@ void Shell::CarryOut(Effects& effects) noexcept {
   effects.garbage.clear();
 }
 
-// Calls `call`, which uses the executor, and then carries out the effects
-// deferred meanwhile (see OnInput). A Close on another thread waits for `call`.
-// If the Refreshable is closed, does nothing and returns false.
+// Calls `call`, which uses the executor. Then carries out the effects that this
+// thread deferred during the call (see OnInput). A Close on another thread
+// waits for `call`. If the Refreshable is closed, does nothing and returns
+// false.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);
@@ -438,9 +439,9 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Takes only the effects of this thread. DeliverHere must run on the thread
-    // that has deferred it, because it checks whether the read's ReadAsync runs
-    // there.
+    // Takes only the effects of this thread. DeliverHere checks whether the
+    // read's own ReadAsync is running on this thread. So each thread must carry
+    // out the effects that it has deferred.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

@@ -57,7 +57,7 @@ absl::Status ParserFailure(const absl::Status& status, bool show);
 bool IsNever(const Expiry& expiry);
 
 // Fails with INVALID_ARGUMENT if `lifetime` is not positive. The message begins
-// with `source`, the class of the source.
+// with `source`, the name of the source's class.
 absl::Status ValidateLifetime(absl::string_view source,
                               absl::Duration lifetime);
 

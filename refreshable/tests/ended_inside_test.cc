@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: user code that the library calls destroys the
+// Tests of clause E1: the library calls user code, which destroys the
 // Refreshable.
 
 #include <memory>
@@ -64,8 +64,8 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
 }
 
 // The observer is called just before a read's callback runs. Regression test:
-// in the past, the destructor that the observer called returned before the
-// callback had run.
+// in the past, if the observer destroyed the Refreshable, the destructor
+// returned before the callback had run.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 // Replaces the C library's function: the process sees a wall clock that is two
-// hours ahead. If the kernel ended a wait at such a wall time, the wait would
-// last two hours too long.
+// hours ahead of the kernel's. If the process gave the kernel a wall time at
+// which a wait ends, the wait would last two hours too long.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
@@ -29,7 +29,7 @@ extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
 namespace refreshable {
 namespace {
 
-// Regression test: in the past, a wait went by the wall clock.
+// Regression test: in the past, a wait ended at a time of the wall clock.
 TEST(WallStepTest, R6ABlockedReaderEndsInTimeThoughTheClockIsSetBack) {
   ThreadExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();

@@ -28,15 +28,16 @@ struct Promise {
 // request at the beginning and one after each wait that `policy` demands,
 // however many threads there are.
 //
-// For a time `revoking` of the outage, the endpoint issues tokens that the API
-// rejects. These rejections may start further attempts, with the same waits but
-// on a schedule of their own.
+// `revoking` is the length of the part of the outage in which the endpoint
+// issues tokens that the API rejects. These rejections may start further
+// attempts, with the same waits but on a schedule of their own.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
 
-// Returns one sentence for each broken limit of `promise`. `outage_requests` is
-// the number of token requests during the outage.
+// Returns one sentence for each broken limit of `promise`, and one if an
+// expired token was sent. `outage_requests` is the number of token requests
+// during the outage.
 std::vector<std::string> BrokenPromises(const Promise& promise,
                                         const Tally& tally,
                                         int64_t outage_requests);
