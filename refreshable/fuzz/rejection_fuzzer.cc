@@ -2,8 +2,8 @@
 //
 // Fuzzes IsTokenError and IsInvalidTokenChallenge. The first three lines of the
 // input are the HTTP status, an OAuth error, and error codes. The rest is a
-// WWW-Authenticate value. But if it begins with the line "make", its bytes
-// choose the challenges of such a value. The fuzzer then knows whether the
+// WWW-Authenticate value. But if the rest begins with the line "make", the
+// fuzzer makes the value from the bytes that follow. It then knows whether the
 // value rejects the token.
 
 #include <algorithm>

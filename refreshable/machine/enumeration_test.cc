@@ -77,8 +77,8 @@ class Enumeration {
       CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
-        // If this policy leaves no attempt to which `input` could apply, skip
-        // the rest of the beginning.
+        // Under this policy, the attempt to which `input` applies may not
+        // exist. If so, skip the rest of the beginning.
         if (!SetAttempt(machine.facts(), input)) break;
         node = Try(machine, input, node);
         if (node < 0) return;
@@ -151,8 +151,8 @@ class Enumeration {
          {Input::kWallStep, {}, 3 * kSecond},
          read,
          start},
-        // The next three beginnings begin an outage: without a token, with a
-        // stale token, and with a token that expires meanwhile.
+        // In the next three beginnings, an outage begins. There is no token, a
+        // stale token, or a token that expires during the outage.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,

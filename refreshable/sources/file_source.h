@@ -32,13 +32,13 @@ absl::Status ValidateRereadAfter(absl::Duration reread_after);
 // Returns an error whose message names the file, followed by `what`.
 absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
                             absl::string_view what);
-// Returns the error for a system call on the file that failed with
-// `error_number`.
+// Returns the error for `error_number`, with which a system call on the file
+// failed.
 absl::Status TokenFileSystemError(int error_number, const std::string& path);
 
-// Reads all of the file into `bytes`. If the file is missing or changes
-// meanwhile, tries again at once, up to five times in all. Returns OK if
-// `bytes` is the whole file and not empty; otherwise one of the errors that
+// Reads all of the file into `bytes`. If the file is missing or changes during
+// the reading, reads again at once. There are at most five readings. Returns OK
+// if `bytes` is the whole file and not empty; otherwise one of the errors that
 // FileSource lists. `after_reading` is for tests, and may be null. Each reading
 // calls it before the check that the file has not changed.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
@@ -46,8 +46,8 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 
 }  // namespace internal
 
-// A source that reads its token from a file at each call, such as a projected
-// Kubernetes secret or service account token.
+// A source that reads its token from a file at each call. The file may be a
+// projected Kubernetes secret or service account token.
 //
 //   refreshable::FileSource<refreshable::Secret>::Options options;
 //   options.path = "/var/run/secrets/tokens/api";
@@ -96,9 +96,9 @@ class FileSource final : public TokenSource<Token> {
     absl::Duration lifetime = absl::Minutes(2);
     // How long after the start of an attempt its token becomes stale. The file
     // is then read again if the token is in use. Positive. A finite value is
-    // passed to `Expiry::WithRefreshIn`, whose limits apply, unless `parse`
-    // calls that itself. If the value is infinite, the stale window of the
-    // policy decides.
+    // passed to `Expiry::WithRefreshIn`, whose limits apply. If the value is
+    // infinite, the stale window of the policy decides. But if `parse` calls
+    // `WithRefreshIn`, the value from `parse` counts instead.
     absl::Duration reread_after = absl::InfiniteDuration();
     // If null, the default parser of token_parser.h is used.
     TokenParser<Token> parse = nullptr;

@@ -46,8 +46,8 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// Prints each event that happens after `Start`. The caller of `KeepToken`
-// prints an earlier failure.
+// Prints each event that happens after `Start`. `KeepToken` returns an earlier
+// failure to its caller, which prints it.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks what this library promises, in a simulation (play.h).
+// Checks the outcome of a simulation (play.h) against the promises of this
+// library.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_
@@ -12,9 +13,9 @@
 
 namespace refreshable_examples {
 
-// Returns a sentence for each promise of this library that `outcome`, the
-// outcome of `play`, breaks. `lockstep` means that all callers call at the same
-// moment.
+// `outcome` is the outcome of `play`. Returns a sentence for each promise of
+// this library that `outcome` breaks. `lockstep` means that all callers call at
+// the same moment.
 std::vector<std::string> Broken(const Play& play, const Outcome& outcome,
                                 bool lockstep);
 
