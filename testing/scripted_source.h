@@ -117,8 +117,8 @@ class ScriptedSource {
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Prepares a hold in place of one answer. The call that takes the hold is
-  // held, even if `Always` has set an answer.
+  // Prepares, in place of one answer, that a call is held. The call is held
+  // even if `Always` has set an answer.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
   // Sets the answer to every call that finds no prepared answer. Replaces the
@@ -163,7 +163,7 @@ class ScriptedSource {
     absl::MutexLock lock(&core_->mutex_);
     return core_->calls_.size();
   }
-  // Returns when each call started, counted from the construction of the
+  // Returns the start time of each call, counted from the construction of the
   // script. Requires that the script has a clock.
   std::vector<absl::Duration> start_times() const {
     std::vector<absl::Duration> times;

@@ -84,8 +84,9 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
   // The child's node is created here so that no slot of the parent announces
-  // its address. With the address of a freed node that a slot still announces,
-  // the child's node would look in use forever.
+  // its address. A node created in the child might get the address of a freed
+  // node. If a slot still announced that address, the new node would look in
+  // use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};
@@ -118,8 +119,8 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
 }
 
 // Regression test: the forking thread ran the destructors of nodes that were
-// retired during the fork, before other handlers had released their locks. A
-// destructor that took one of these locks waited forever.
+// retired during the fork, before other fork handlers had released their locks.
+// A destructor that took one of these locks waited forever.
 TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   bool forking = false;
   int inside = 0;
@@ -178,7 +179,7 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
-// No scan in the child makes a barrier on account of the thread that is gone.
+// Scans in the child need no heavy barrier for the thread that is gone.
 TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds;

@@ -55,10 +55,10 @@ struct ExitStatus {
 class ChildProcess {
  public:
   struct Program {
-    // If argv[0] has no slash, it is looked for in the PATH of this program.
+    // If argv[0] has no slash, it is looked for in the PATH of the caller.
     const std::vector<std::string>& argv;
     const std::vector<std::string>& environment;  // "NAME=value".
-    const std::string& working_directory;         // If empty, this program's.
+    const std::string& working_directory;         // If empty, the caller's.
     bool read_stderr = false;  // If false, stderr is /dev/null.
   };
 
@@ -82,7 +82,7 @@ class ChildProcess {
   void Poll(absl::Duration timeout);
 
   // Returns whether the program has exited; true if it was not started. Does
-  // not reap the program, so its number still names the group.
+  // not reap the program, so its process id still names the group.
   bool HasExited();
   // Sends a signal to the group. Does nothing if the program was not started or
   // has been reaped.

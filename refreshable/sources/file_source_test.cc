@@ -47,7 +47,7 @@ class FileSourceTest : public testing::Test {
     if (options.path.empty()) options.path = path_;
     return Ask(**Source::Create(options));
   }
-  // Expects a failure of this class, whose message contains `what` and no
+  // Expects a failure of the class `kind`, whose message contains `what` and no
   // secret.
   void ExpectFailure(const Result& result, FailureClass kind,
                      const std::string& what) {
@@ -129,7 +129,7 @@ TEST_F(FileSourceTest, EveryUnusableFileHasAClearError) {
   options.path = folder_.path("loop");
   ASSERT_EQ(symlink("loop", options.path.c_str()), 0);
   ExpectFailure(Read(options), permanent, "symbolic links");
-  // A line break in the path must be escaped.
+  // The message must escape a line break in the path.
   options.path = folder_.path("a\nb");
   ExpectFailure(Read(options), transient, "a\\nb");
 
@@ -324,8 +324,8 @@ TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// The file cannot be read again after 15 minutes, but its token may be used for
-// an hour.
+// The token is stale after 15 minutes, and refreshes fail because the file is
+// missing. But the token may be used for an hour.
 TEST_F(FileSourceTest, AMissingFileIsBorneForTheLifetime) {
   ManualExecutor executor;
   RefreshPolicy policy = ExactPolicy();

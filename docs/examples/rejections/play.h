@@ -78,9 +78,9 @@ struct Outcome {
   int64_t failed = 0;
   // An *issue* is an answer of the endpoint with a token. The answer to an
   // attempt that was told of a rejected or withdrawn token is not an issue. The
-  // failed calls from each issue to the next are counted separately.
-  // `failed_after_first` is the count for the first issue. `failed_after_later`
-  // is the largest of the other counts.
+  // count of failed calls starts again at 0 at each issue. `failed_after_first`
+  // is the largest count before the second issue, and `failed_after_later` is
+  // the largest after it.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls to the token endpoint.

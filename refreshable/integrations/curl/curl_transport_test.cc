@@ -313,8 +313,8 @@ TEST_F(CurlTransportTest, ConnectionsAreReused) {
 TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
   std::atomic<int> requests{0};
   TlsServer server(&good_, [&](Connection& connection) {
-    // libcurl makes a new connection before it is told not to send the request
-    // again. So no request comes over that connection.
+    // libcurl makes a new connection to send the second request again. The
+    // transport then forbids that, so no request comes over this connection.
     if (!connection.ReadRequest()) return;
     ++requests;
     connection.Answer("200 OK", "token");
@@ -589,7 +589,8 @@ TEST_F(CurlTransportTest, BadOptionsAreNamed) {
   expect("user_agent", [](auto& o) { o.user_agent = "a\r\nHost: b"; });
 }
 
-// CreateCurlTransport does not read `ca_file`, so only the request fails.
+// CreateCurlTransport checks that `ca_file` can be read, but not what is in it.
+// So only the request fails.
 TEST_F(CurlTransportTest, CaFileWithoutACertificateIsPermanent) {
   TlsServer server(&good_, AnswerAll);
   CurlTransportOptions options = Options();
