@@ -29,7 +29,8 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// If set, the next pthread_create clears and calls this function first.
+// If set, the next pthread_create calls this before it creates a thread. Later
+// ones do not call it.
 std::function<void()> before_next_thread;
 std::atomic<bool> refuse_threads{false};
 std::atomic<int> threads_created{0};
@@ -160,9 +161,9 @@ class HandClock final : public Clock {
   std::atomic<int> millis_{0};
 };
 
-// Regression test: the executor used to ask the system for only one thread at a
-// time. If another thread took a task meanwhile, further queued tasks waited
-// forever.
+// Regression test: after a refusal, the executor used to ask the system for at
+// most one thread every 20 ms. Here the clock advances only once, so the other
+// tasks would wait forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;

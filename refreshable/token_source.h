@@ -166,10 +166,11 @@ class FetchDone {
 // `Fetch`. A `FetchDone` does not own the source, which may be destroyed before
 // some calls have answered. Their later answers are ignored.
 //
-// The last owner destroys the source. Inside a call of a `FetchDone`, this
-// library leaves that to a task of the executor or to a new thread. So the
-// source's destructor may join the source's own threads. If the system refuses
-// the new thread, the source is leaked.
+// The last owner destroys the source. The source's destructor may join the
+// source's own threads, and a `FetchDone` may be called on one of these. So
+// inside such a call this library leaves the destruction to a task of the
+// executor or a new thread. If the system refuses the new thread, the source is
+// leaked.
 template <typename Token>
 class TokenSource {
  public:

@@ -354,7 +354,8 @@ class LateAnswerTest : public RefreshTokensTest {
 TEST_F(LateAnswerTest, F6ALateTokenIsUsedAndTheAttemptThatWaitedNeverPresents) {
   token_->GetAsync(absl::InfiniteDuration(), [](auto) {});
   executor_.RunUntilIdle();
-  // The first attempt is abandoned, and the second waits for its answer.
+  // The first attempt is abandoned. The second waits for the answer to the
+  // first.
   executor_.AdvanceBy(absl::Seconds(35));
   EXPECT_EQ(sent(), 1u);
   transport_->End(0, Rotated(1));

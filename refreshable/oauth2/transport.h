@@ -57,14 +57,14 @@ struct SendOptions {
 //   - It puts nothing of the request's headers and body, or of the answer, into
 //     the absl::Status. Statuses end up in logs.
 //
-// Threads: `Send` is called on any thread, also concurrently and inside a
-// `done`, so `Send` must be thread-safe. This library holds no lock during the
-// call. `Send` may block until the request has ended (see `BlockingTransport`),
-// or return at once. The transport may call `done` inside `Send` or later, on
-// any thread. It must hold no lock while it calls `done`, because `done` may
-// run callbacks of the program, and may call `Send`. It must call `done` once,
-// within the timeout or soon after it. If a `done` is destroyed without having
-// been called, its request has failed.
+// Threads: `Send` may be called on any thread, inside a `done`, and by several
+// threads at the same time. So it must be thread-safe. This library holds no
+// lock during the call. `Send` may block until the request has ended (see
+// `BlockingTransport`), or return at once. The transport may call `done` inside
+// `Send` or later, on any thread. It must hold no lock while it calls `done`,
+// because `done` may run callbacks of the program, and may call `Send`. It must
+// call `done` once, within the timeout or soon after it. If a `done` is
+// destroyed without having been called, its request has failed.
 //
 // Ownership: token sources share the transport. The transport owns each `done`
 // until it calls that `done`. The last owner may let go of the transport while

@@ -430,8 +430,8 @@ TEST_F(CommandSourceTest, AQuotationContainsNoSecretThatIsKnown) {
   options.command.show_stderr = true;
   ExpectFailure(Run(options), absl::StatusCode::kUnavailable,
                 "it says: key [...] got [...]");
-  // The source keeps only the beginning of stderr, which ends within a secret.
-  // The first bytes of this secret must not be quoted.
+  // The source keeps only the beginning of stderr. Here the kept part ends
+  // within a secret. The first bytes of this secret must not be quoted.
   options.command.argv.back() =
       "while :; do echo \"$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY\"; done | "
       "tr -d '\\n' | head -c 5000 >&2; exit 1";
@@ -452,7 +452,8 @@ TEST_F(CommandSourceTest, ALostExitStatusIsNotTakenForSuccess) {
   std::signal(SIGCHLD, handler);
 }
 
-// No call may fail, or wait for a process of another call or of the fork.
+// No call may fail. No call may wait for a process of another call, or for a
+// child that this test forks.
 TEST_F(CommandSourceTest, ManyThreadsRunCommands) {
   Source::Options options = Shell("echo $$");
   options.command.grace = absl::Seconds(30);

@@ -16,9 +16,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How many times one call tries to read a file that is missing or changes
-// meanwhile. A file may seem to be missing while a link in its path is being
-// replaced.
+// How many times one call tries to read a file that is missing, or that changes
+// while it is read. A file may seem to be missing while a link in its path is
+// being replaced.
 constexpr int kTries = 5;
 
 struct timespec ModifiedAt(const struct stat& info) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The interface of the plug-ins that two_copies_test loads. Each plug-in
-// contains a copy of the library, and uses the whole library or only its hazard
-// domain.
+// contains and uses a copy of the whole library, or of its hazard domain only.
 
 #ifndef REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 #define REFRESHABLE_TESTS_COPIES_PLUGIN_H_

@@ -45,8 +45,8 @@ bool EndsWell(pid_t child) {
 }
 
 // Forks up to `forks` children while two threads lock and unlock mutexes. Stops
-// at the first child in which `holds` does not return true. Returns the number
-// of earlier children.
+// at the first child in which `holds` does not return true. Returns in how many
+// children `holds` returned true.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // Makes SIGALRM interrupt waitpid.
