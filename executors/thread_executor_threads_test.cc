@@ -236,8 +236,8 @@ TEST(ThreadExecutorThreadsTest, X4ShutdownDropsWhatIsQueued) {
   EXPECT_EQ(queued.use_count(), 1);
 }
 
-// The executor's memory remains valid after its destruction, as in a static
-// object.
+// The memory of `executor` remains valid after `Destroy`, like the memory of a
+// destroyed static object.
 struct Ghost {
   void Destroy() { executor.~ThreadExecutor(); }
 
@@ -259,8 +259,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
                                                   &started)]() mutable {
     std::move(task)();
     // A task that was left running must not call the destroyed executor. But
-    // while the executor's memory is valid, the executor just refuses the
-    // request.
+    // while the executor's memory is valid, such a call is safe. New tasks and
+    // timers are refused.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),

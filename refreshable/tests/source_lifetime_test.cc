@@ -270,8 +270,8 @@ TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Regression test: in the past, the last `done` owned the source and destroyed
-// it on its I/O thread.
+// Regression test: in the past, each outstanding `done` owned the source. The
+// last of them destroyed the source on its I/O thread.
 TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   Make({&executor_});
   std::atomic<int> ended{0};
@@ -313,9 +313,9 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
 }
 
 // The IoSource's `done` runs a hook that calls `Wrapper::Fetch`. Before
-// `Wrapper::Fetch` returns, both Refreshables are destroyed, and only the I/O
-// thread keeps the IoSource alive. The I/O thread must not destroy the IoSource
-// inside `done`.
+// `Wrapper::Fetch` returns, both Refreshables are destroyed. Then the I/O
+// thread, inside `Wrapper::Fetch`, is the last owner of the Wrapper, which owns
+// the IoSource. The I/O thread must not destroy the IoSource inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

@@ -91,8 +91,8 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // A new thread waits for this lock, and so until it has been added to
-    // `threads_`.
+    // The lambda below waits for this lock. So its thread is in `threads_`
+    // before the lambda answers.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {

@@ -73,8 +73,9 @@ class Program {
           });
       return;
     }
-    // All callers share this thread. CallWithToken blocks the thread until the
-    // endpoint has answered, so the endpoint must answer at once.
+    // All callers share this thread, and CallWithToken blocks it until the
+    // endpoint has answered. So it is used only if the endpoint answers at
+    // once.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},

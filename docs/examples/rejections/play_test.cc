@@ -68,8 +68,8 @@ TEST(RejectionsTest, A9EverythingRevokedHealsAtOnce) {
   play.revoked_at = absl::Minutes(20);
   play.revoked_again_at = absl::Minutes(70);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
-  // The bad server has already made rejections start attempts when the tokens
-  // are revoked.
+  // Now rejections by a bad server have already started attempts before the
+  // tokens are revoked.
   play.bad_period = absl::Seconds(10);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
 }

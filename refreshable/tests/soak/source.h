@@ -103,7 +103,7 @@ class Schedule {
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
   // The `now` of a call of `OnAnswer`, with the counts at that call. The first
-  // mark is the creation of this object.
+  // mark is made when the Schedule is created.
   struct Mark {
     refreshable::BootTime at;
     int64_t calls;
@@ -141,9 +141,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   // Returns whether there is a call that is neither answered nor cancelled.
   bool busy() const;
 
-  // These check that an event ends all earlier attempts. `CheckOvertaken` must
-  // be called after the event, with the result that `last_call` had before the
-  // event.
+  // These check that Invalidate, Install and ~Refreshable end all earlier
+  // attempts. `last_call` must be called before such an event. Its result must
+  // be passed to `CheckOvertaken` after the event.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 
@@ -164,13 +164,15 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  // Must be called before the call is answered, because the answer may cause
-  // the next call. Returns true if the call had not been cancelled.
+  // Removes the call from `inside_`. Must be called before the call is
+  // answered, because the answer may cause the next call. Otherwise `Enter`
+  // would report two calls at the same time. Returns true if the call had not
+  // been cancelled.
   bool Leave(uint64_t call);
   // Returns the number of calls that are neither answered nor cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns a credential with a new token or, if `same` is true, with the last
-  // token, if any.
+  // Returns a credential with a new token. But if `same` is true and there is a
+  // last token, the credential has the last token.
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
   void Answer(const Call& call, Done& done, Done::Result result);
   void AnswerLate(const Call& call, const refreshable::FetchContext& context,
