@@ -15,8 +15,8 @@
 //
 // The child lives until all these times have been measured. Until then, the
 // parent's first write to a page copies the page, which is part of the cost.
-// The floor is the same time with the bare system call, which runs no handlers,
-// instead of fork(). Each figure is a median.
+// The floor of each time is measured with the bare system call, which runs no
+// handlers, instead of fork(). Each figure is a median.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>

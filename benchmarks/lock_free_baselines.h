@@ -38,8 +38,8 @@ namespace refreshable_benchmarks {
 
 // Storage with one `Data` for each thread. A thread's first call of `Mine`
 // gives the thread a `Data` and calls `Data::Enter`. When the thread ends,
-// `Data::Leave` is called, and another thread may get the same `Data`. Both run
-// under the lock that `All` takes. A `Data` is never freed.
+// `Data::Leave` is called, and another thread may get the same `Data`. `Enter`
+// and `Leave` run under the lock that `All` takes. A `Data` is never freed.
 template <typename Data>
 class PerThread {
  public:
@@ -169,7 +169,8 @@ class RcuQuiescent {
     const uint64_t target = ++grace_period;
     Thread* const mine = Threads::MineIfAny();
     // A thread takes the lock of `All` in its first read, before it loads
-    // `entry_`. So a thread that `All` does not return will load the new entry.
+    // `entry_`. So a thread that `All` does not return takes the lock after
+    // `All`, and will load the new entry.
     for (const Thread* thread : Threads::All()) {
       if (thread == mine) continue;
       while (thread->seen.load(std::memory_order_acquire) < target) {

@@ -122,7 +122,7 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
 }
 
 // One server rejects every token. Calls of other servers must still succeed,
-// and few tokens may be fetched.
+// and only a few tokens may be fetched.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -241,7 +241,8 @@ TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {
   EXPECT_THAT(calls_, ElementsAre());
 }
 
-// The second read must return "t2", installed meanwhile, without a refresh.
+// "t2" is installed during the first call. The second read must return "t2"
+// without a refresh.
 TEST_F(CallWithTokenTest, A4ATokenReplacedMeanwhileIsNotInvalidated) {
   source_.Answer("t1", absl::Hours(1));
   const auto response = CallWithToken(

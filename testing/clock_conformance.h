@@ -65,8 +65,8 @@ class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
   // Moves the clock by `d` if the rig can do so. Otherwise waits until both
   // times have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Expects that a moment is not in the future by a coarse clock that is read
-  // after that moment.
+  // Reads `Now()`, then the coarse clock. The coarse clock must not be certain
+  // that the moment read first is still to come.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
   void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 

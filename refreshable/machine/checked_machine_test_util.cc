@@ -248,7 +248,8 @@ class CheckedMachine::StepChecker {
         if (was_.running->in_row && is_.row > 0) --is_.row;
       }
     }
-    // An attempt counts as started even if it may not call the source (F6).
+    // An attempt counts as started even if it fails without calling the source
+    // (F6).
     if (input_.kind == Input::kStart &&
         was_.flight == ReferenceModel::kQueued && was_.queued == input_.id) {
       is_.previous_start = was_.last_start;
@@ -370,8 +371,8 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: errors name the same wall time until the next attempt is moved or its
-  // time has come.
+  // B9: errors name the same wall time for the next attempt. That time changes
+  // only when the attempt is moved or is due.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -1011,8 +1012,8 @@ class CheckedMachine::StepChecker {
   bool told_failure_ = false;
   // Whether `Decisions::failure` must blame the executor (E2).
   bool told_lost_ = false;
-  // The code of a failure whose `rejected` must be true; nullopt if `rejected`
-  // must be false.
+  // The code of `Decisions::failure` if its `rejected` must be true. If
+  // `rejected` must be false, this is nullopt.
   std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // Whether the queued attempt must be kept.
 };
@@ -1104,9 +1105,9 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
   }
 }
 
-// Checks that reads get the same failure and cause nothing until
-// `Decisions::fails_until`, even if the wall clock is set. Returns an empty
-// string, or what is broken.
+// Checks that reads before `out.fails_until` get the failure in `out` and cause
+// nothing, even if the wall clock is set. Returns an empty string, or what is
+// broken.
 std::string CheckedMachine::CheckFailsUntil(const Decisions& out) const {
   const BootTime until =
       std::min(out.fails_until, Now().boot + absl::Hours(1'000'000));

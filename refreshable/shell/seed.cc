@@ -25,8 +25,8 @@ ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
 // Makes the child of a fork() seed the generator again. A static initializer
-// calls this function. If only the first DrawSeed did, a fork() on another
-// thread at that moment could go unnoticed. DrawSeed calls it too, because
+// calls this function. If only DrawSeed called it, another thread's fork()
+// during the first DrawSeed could go unnoticed. DrawSeed calls it too, because
 // another static initializer may draw a seed earlier.
 int NoticeForks() {
 #ifndef _WIN32

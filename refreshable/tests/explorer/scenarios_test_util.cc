@@ -41,8 +41,8 @@ void StaleAttempt(World& world) {
   world.RunUntilIdle();
 }
 
-// Returns a function that starts the attempt of a rejecting read, `since` after
-// a publication.
+// Returns a function that publishes a token, lets `since` pass and starts the
+// attempt of a rejecting read.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
     Held(since)(world);
