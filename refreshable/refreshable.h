@@ -55,8 +55,9 @@ class AsyncCall;
 // schedule.
 //
 // Every published token has a generation, and generations only rise. An attempt
-// that timed out may still bring a token. This late token is discarded if a
-// token was published or invalidated meanwhile, or `Reset` was called.
+// that timed out may still bring a token. This late token is discarded if,
+// after the timeout, a token was published or invalidated, or `Reset` was
+// called.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -72,7 +73,7 @@ class AsyncCall;
 // CallWithToken (call_with_token.h).
 //
 // `Token` must be move-constructible, and its destructor must not throw. Many
-// threads read a token at the same time.
+// threads read a token at the same time, and that must be safe.
 //
 // Thread-safe, except for construction and destruction. The executor must
 // outlive the Refreshable. Leases and running calls of the source may outlive
@@ -128,9 +129,10 @@ class Refreshable {
 
     // Called after a token was published under a new generation, on the thread
     // on which the source answered or `Install` was called. Waiting readers are
-    // woken after the call, unless their deadlines pass meanwhile. Calls may
-    // overlap; the token with the greater generation is newer. The function may
-    // read the Refreshable. Its exceptions are ignored. May be null.
+    // woken after this function has returned, unless their deadlines pass while
+    // it runs. Its calls may overlap; the token with the greater generation is
+    // newer. The function may read the Refreshable. Its exceptions are ignored.
+    // May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Returns whether the token published last and the one that the source has
     // just returned are the same. So the library notices if a rejected or
@@ -236,11 +238,11 @@ class Refreshable {
   //   DEADLINE_EXCEEDED: the timeout passed while the read waited
   //     (`IsReadTimeout`). The refresh goes on.
   //   The code of the last failed attempt: the refresh failed
-  //     (`GetRefreshError`). Until the next attempt is permitted, reads get
-  //     this error at once, whatever their timeout. But if the refresh goes on
-  //     with a retry, a read waits for the retry. The read gets this error at
-  //     once if the retry comes after its deadline or exceeds its
-  //     `max_retries`.
+  //     (`GetRefreshError`). While a refresh retries, a read waits for the
+  //     retry. The read gets this error at once if the retry comes after its
+  //     deadline or exceeds its `max_retries`. Once the refresh has failed,
+  //     reads get this error at once, whatever their timeout, until the next
+  //     attempt is permitted.
   //   UNAUTHENTICATED: the options reject the only token there is
   //     (`ReadOptions::rejected`), and no later token can be had now; or a
   //     token was invalidated soon after its publication (see `Invalidate`).
@@ -351,7 +353,7 @@ class Refreshable {
   // rejected. Otherwise the attempt is abandoned. The refresh then makes a new
   // one, or may end if refreshing is exhausted (`OnExhausted`). If no refresh
   // is in flight, the next read or the timer of `RefreshPolicy::refresh_ahead`
-  // starts one. A refresh that brings the withdrawn token again fails, until
+  // starts one. A refresh fails if it brings the withdrawn token again, until
   // another token is published or `Reset` is called.
   //
   // If the token is withdrawn soon after its publication
@@ -365,10 +367,10 @@ class Refreshable {
   }
 
   // Records that a server rejected the token of `generation`, if that is the
-  // current token. Does not start a refresh. The pauses between attempts that
-  // rejections start become short again when a token that nobody rejected
-  // becomes stale. The record prevents that for this token. A rejecting read
-  // makes the record itself.
+  // current token. Does not start a refresh. Rejecting reads start attempts,
+  // with pauses that grow. The pauses become short again when a token that
+  // nobody rejected becomes stale. The record prevents that for this token. A
+  // rejecting read makes the record itself.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);

@@ -20,9 +20,9 @@ struct Breach {
 // each clause of the suite has a breach. Each subject named in `sound` must
 // pass the whole suite.
 //
-// This program must contain INSTANTIATE_TEST_SUITE_P(Faults, `suite`, ...) with
-// all these subjects. The clauses run in child processes, because a clause that
-// fails may have to end the program.
+// The calling program must contain INSTANTIATE_TEST_SUITE_P(Faults, `suite`,
+// ...) with the subjects of `breaches` and of `sound`. The clauses run in child
+// processes, because a clause that fails may have to end the program.
 void ExpectBreachesAreFound(const std::string& suite,
                             const std::vector<Breach>& breaches,
                             const std::vector<std::string>& sound);

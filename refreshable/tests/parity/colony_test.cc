@@ -207,15 +207,16 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   AdvanceTo(usable_until - absl::Nanoseconds(1));
   EXPECT_EQ(readers.errors(), 0);
   EXPECT_THAT(token->TryGet(), HoldsToken("t0"));
-  // The token is stale at 900 s. The cooldown and, later, the backoff last a
-  // minute.
+  // The token is stale at 900 s. After a failure the next attempt waits a
+  // minute, first for `background_cooldown`, later for the backoff.
   std::vector<double> expected = {0};
   for (double start = 900; start < 1760; start += 60) {
     expected.push_back(start);
   }
   EXPECT_EQ(Attempts(), expected);
   AdvanceTo(absl::Minutes(65));
-  // Refreshing is exhausted by 1760 s, so there is only one probe per minute.
+  // At 1760 s the token is no longer usable, and refreshing is exhausted. There
+  // is still only one attempt per minute.
   for (double probe = 1800; probe <= 3600; probe += 60) {
     expected.push_back(probe);
   }
