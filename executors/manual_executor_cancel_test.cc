@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of ManualExecutor::Cancel while many other steps are pending.
+// Tests of ManualExecutor::Cancel while other steps are pending.
 
 #include <algorithm>
 #include <cstddef>

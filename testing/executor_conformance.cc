@@ -633,7 +633,8 @@ TEST_P(ExecutorConformanceTest, DriveUntilAsksWithoutALock) {
       BootTime::InfiniteFuture());
 }
 
-// Any number of tokens may expire at the same moment.
+// Many tokens that are refreshed on one executor may expire at the same moment.
+// Then many tasks and timers are pending.
 TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
   constexpr int kMany = 20000;
   absl::Notification all;

@@ -70,8 +70,8 @@ absl::StatusOr<Response> Fetch(refreshable::Refreshable<std::string>& token,
 
 class TokenErrorTest : public ::testing::Test {
  protected:
-  // Returns the outcome of a call whose server answers `to_first` to "t1", and
-  // 200 to any other token.
+  // Returns the outcome of a call. The server answers "t1" with `to_first`, and
+  // any other token with 200.
   Response Call(Response to_first) {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));

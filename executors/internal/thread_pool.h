@@ -107,8 +107,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     bool is_woken = false;
   };
 
-  // A thread, and all the memory that it needs while it runs. So a running
-  // thread cannot fail for lack of memory.
+  // A thread, and all the memory that it needs while it runs. This memory is
+  // allocated before the thread starts, so a running thread never lacks it.
   struct Thread {
     OsThread os;
     Idler idler;
@@ -158,8 +158,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   void CheckWatched(Lane& lane, BootTime now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // `Work` and `RunTimers` are the main functions of threads. The next three
-  // functions are parts of these two.
+  // `Work` and `RunTimers` are the main functions of threads. They call
+  // `AwaitTask`, `AwaitTimer` and `LeaveTask`.
   void Work(Lane& lane, Threads::iterator self);
   void RunTimers(Threads::iterator self);
   bool AwaitTask(Lane& lane, Idler& me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -169,8 +169,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // lock. The thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // `Forks` returns `fork_count`, a variable that changes with each fork().
   static ThisThread& OfThisThread();
+  // Returns the variable `fork_count` of thread_pool.cc. Each fork() increases
+  // it in the child.
   static const std::atomic<uint64_t>& Forks();
 
   const Options options_;

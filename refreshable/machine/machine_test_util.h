@@ -137,14 +137,14 @@ class MachineDriver {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
   // Makes an attempt that brings a token. Requires: a read now would submit an
-  // attempt.
+  // attempt and wait for it.
   void Hold(absl::Duration lifetime) {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
   }
   // Makes `n` attempts that fail permanently, each as early as permitted.
-  // Requires: no token is usable, no refresh is in flight, and refreshing is
-  // not fatal.
+  // Requires: no token can be served, no refresh is in flight, and
+  // `machine.fatal(now())` is false before each attempt.
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();

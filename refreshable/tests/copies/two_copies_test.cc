@@ -180,8 +180,8 @@ struct Flags {
 constexpr Flags kFlags[] = {
     {"BothLocal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_LOCAL},
     {"BothGlobal", RTLD_LAZY | RTLD_GLOBAL, RTLD_LAZY | RTLD_GLOBAL},
-    // With lazy binding, a call in the first plug-in may be bound to the second
-    // plug-in's function of that name.
+    // With lazy binding, a call in the first plug-in may be bound to a function
+    // of the same name in the second plug-in.
     {"LocalThenGlobal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_GLOBAL},
     {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
 };
@@ -303,8 +303,9 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       a->publish();
       a->release(b_lease);
       b->release(a_lease);
-      // The child never releases the other thread's leases, so it can check
-      // only how the number of tokens changes.
+      // The other thread does not exist in the child, so leases that it held
+      // are never released there. They may keep tokens alive, so only changes
+      // of the number of tokens are checked.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);
