@@ -152,8 +152,8 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
-  // The third attempt belongs to the parent. The wait after the second attempt
-  // is over.
+  // The third attempt belongs to the parent, so the child does not count
+  // it. The wait after the second attempt (4 s) is over.
   EXPECT_EQ(d.machine.next_start_by_rejection(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
@@ -206,8 +206,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   }
 }
 
-// The abandoned call has not returned, so the next attempt fails without a
-// call. The next call is permitted `probe_interval` (60 s) after the last call.
+// The call that starts at 10 s never returns. Until `probe_interval` (60 s)
+// after its start, an attempt fails without a call.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

@@ -46,10 +46,10 @@ BootTime Shell::WakeAt(const Instant& now) const {
 // while the executor is called without the lock; the timer is then armed again.
 // If another call of SyncTimer is in progress, returns at once.
 //
-// A timer is *lost* if the executor has refused or dropped it. It is armed
-// again if `retry` is true, but only once. It is also armed again if WakeAt
-// returns another moment, or if an async read or a flight between attempts
-// needs it.
+// A timer is *lost* if the executor has refused or dropped it. If `retry` is
+// true, this call arms a lost timer again, but only once. A lost timer is also
+// armed again if WakeAt returns another moment, or if an async read or a flight
+// between attempts needs it.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
@@ -119,8 +119,9 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
 }
 
 // Until the timer is armed again (see SyncTimer), OnWake may be called late. So
-// each read must ask the machine, a flight between attempts ends, and each
-// async read with a deadline fails.
+// each read must ask the machine, which then does what is due. A flight between
+// attempts ends, and each async read with a deadline fails, because both need
+// the timer.
 void Shell::OnTimerLost(uint64_t serial) {
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

@@ -60,10 +60,10 @@ struct Command {
   // is not 0. If this function is null or returns kOk, the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
   // Whether errors quote the beginning of the program's stderr: one printable
-  // line of at most 500 bytes. The program's whole stdout and each value in
-  // `environment` are cut out of the quotation if they have at least 4 bytes.
-  // If false, stderr is /dev/null. False by default, because many programs
-  // write secrets to stderr when they fail.
+  // line of at most 500 bytes. If the quotation contains all of the program's
+  // stdout, or a value in `environment`, that text is cut out. A text of less
+  // than 4 bytes stays. If false, stderr is /dev/null. False by default,
+  // because many programs write secrets to stderr when they fail.
   bool show_stderr = false;
   // Removes further secrets from the quotation; may be null. It gets stderr,
   // perhaps only the beginning, and returns what may be quoted.
@@ -93,8 +93,9 @@ class CommandRunner {
   explicit CommandRunner(Command command);
 
   absl::Status StartError(int error_number) const;
-  // Returns the outcome of a program that has ended by itself. It is an error
-  // if the program failed or printed nothing, or if `exit` is nullopt.
+  // Returns the outcome of a program that has ended by itself: an error if the
+  // program failed or printed nothing. If `exit` is nullopt, the exit status
+  // was lost, which is an error too.
   absl::Status Describe(const std::optional<ExitStatus>& exit,
                         const SecretBuffer& output) const;
 
@@ -125,10 +126,10 @@ class CommandRunner {
 //     SIGKILL as soon as the program has exited and its output is closed, and
 //     after `Command::grace` at the latest.
 //   - If the program exits by itself, the source waits until no other process
-//     has its output open. If the output is still open `Command::grace` after
-//     the exit, the group gets SIGKILL, but the run does not fail.
-//   - If the program exits by itself and nobody has its output open, the run
-//     has ended. The processes that the program has started get no signal.
+//     has its output open. Then the run has ended, and the processes that the
+//     program has started get no signal.
+//   - If that wait lasts longer than `Command::grace`, the group gets SIGKILL,
+//     but the run does not fail.
 //
 // A process that has moved to another group gets no signal.
 //
@@ -160,8 +161,8 @@ class CommandSource final : public TokenSource<Token> {
  public:
   struct Options {
     Command command;
-    // How long after the start of the attempt its token expires, if `parse`
-    // states no expiry. Positive.
+    // The lifetime of a token if `parse` states no expiry. It counts from the
+    // start of the attempt. Positive.
     absl::Duration lifetime = absl::InfiniteDuration();
     // If null, the default parser of token_parser.h is used.
     TokenParser<Token> parse = nullptr;

@@ -273,7 +273,7 @@ class Subject {
     }
   }
 
-  // From now on, the source answers each call at once.
+  // Returns the held call, if any. The source answers all later calls at once.
   std::optional<FetchDone<Token>> TakeHeldCall() {
     absl::MutexLock lock(&mutex_);
     answers_ = true;
