@@ -46,9 +46,9 @@ inline bool IsShortForm(int argc, char** argv) {
 // two cycles to a read, which takes only a few.
 constexpr int kPlacements = 9;
 
-// Moves the code that follows by `7 * kPlacement` no-ops after a multiple of 64
-// bytes. Does nothing with compilers other than GCC and Clang. Requires: the
-// program is compiled with -fno-align-loops.
+// Aligns the code that follows to 64 bytes, and then moves it on by
+// `7 * kPlacement` no-ops. Does nothing with compilers other than GCC and
+// Clang. Requires: the program is compiled with -fno-align-loops.
 template <int kPlacement>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
   static_assert(0 <= kPlacement && kPlacement < kPlacements, "");

@@ -108,8 +108,8 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// The coarse clock is never certain that the present moment is in the future.
-// It is certain about a moment 3 s from now.
+// The coarse clock must not say that the present moment is certainly in the
+// future. It must say so of a moment 3 s from now.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

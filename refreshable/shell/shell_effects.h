@@ -36,9 +36,9 @@ namespace refreshable {
 namespace internal {
 
 // The longest sleep of the leader, and of a thread that drives the executor.
-// After the sleep, the thread reads BootTime, because its sleep may not count
-// the time while the computer is suspended. Also the delay of the timer for
-// parked reads (see `Active`).
+// After the sleep, the thread reads BootTime. BootTime counts the time while
+// the computer is suspended, and on many systems the sleep does not. Also the
+// delay of the timer for parked reads (see `Active`).
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // Returns whether the token in `hold`, which was loaded from the cell, answers
@@ -88,8 +88,8 @@ struct Shell::Trouble {
   ReadFailure failure;
   absl::Status error;
   // `Decisions::fails_until` in ticks of the coarse boot clock. Until then, a
-  // read without `ReadRequest::rejected` fails with `error`. Each input resets
-  // this.
+  // read without `ReadRequest::rejected` fails with `error`. Each call of Apply
+  // resets this.
   int64_t fails_until_ticks = std::numeric_limits<int64_t>::min();
 };
 
@@ -116,9 +116,8 @@ struct Shell::Active {
   // looks at the clock every second for all blocked threads. A thread that
   // drives the executor is never the leader.
   const BlockedRead* leader = nullptr;
-  // The deadlines and ids of the async reads that have a deadline. Such a read
-  // is in this set until it is settled, and perhaps until the executor is given
-  // its DeliverTask.
+  // The deadlines and ids of async reads. Some reads leave this set when they
+  // are settled, others just before the executor is given their DeliverTask.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
   // A read is *parked* if the executor refused or dropped its DeliverTask
   // inside the read's own ReadAsync. The next input, or a timer at

@@ -24,10 +24,10 @@ namespace refreshable_examples {
 //   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
 //                         loop.get_executor());
 //
-// A source that waits for its server must not delay callbacks, and neither may
-// delay timers. So one context may serve two of these purposes only if none of
-// its tasks ever blocks. At least one thread that runs the context for timers
-// must never be blocked.
+// A source that waits for its server must not delay callbacks or timers. A
+// callback must not delay timers. So one context may serve two of these
+// purposes only if none of its tasks ever blocks. At least one thread that runs
+// the context for timers must never be blocked.
 //
 // All contexts must outlive the executor, and threads must run them as long as
 // the executor is used. (Use asio::make_work_guard, because `run()` returns
@@ -55,8 +55,9 @@ class AsioExecutor final : public refreshable::Executor {
   // called inside a task of this executor.
   void Stop();
 
-  // After `Stop`, and if there is no memory, tasks and timers are refused. If
-  // Asio has no memory to wait for the next timer, the program ends.
+  // Tasks and timers are refused after `Stop`. They are also refused if there
+  // is no memory. If Asio has no memory to wait for the next timer, the program
+  // ends.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   refreshable::TimerId RunAfter(absl::Duration delay, Task task) override;

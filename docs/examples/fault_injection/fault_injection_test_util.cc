@@ -86,8 +86,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
   // The life of a token counts from the start of the attempt. The expiry margin
-  // is at most a quarter of the life that is left when the answer comes. So if
-  // `timeout` is long, the crowd expects no margin.
+  // is at most a quarter of the life that is left when the answer comes. If
+  // `timeout` is long, a late answer may leave a very short margin. So the
+  // crowd then expects no margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultsFixture: 64 threads that share one Refreshable, an API process and a
-// token endpoint process. All of them keep records of the requests, and these
+// FaultsFixture: an API process, a token endpoint process, and 64 threads that
+// share one Refreshable. All of them keep records of the requests, and these
 // records must agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
@@ -27,8 +27,8 @@
 
 namespace refreshable_examples {
 
-// All times are far shorter than the default. There is no jitter, so the
-// schedule is exact.
+// The times that this function sets are far shorter than the defaults. There is
+// no jitter, so the schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. The source must report the fault
@@ -65,7 +65,7 @@ class FaultsFixture : public testing::Test {
   // was requested after this call.
   void AwaitRecovery();
 
-  // `TearDown` accepts that requests under way are lost.
+  // Kills the endpoint. `TearDown` accepts that requests under way are lost.
   void Kill();
 
   bool begun() const { return crowd_ != nullptr; }
@@ -85,9 +85,9 @@ class FaultsFixture : public testing::Test {
   bool exact_schedule_ = true;
 
  private:
-  // Checks that the endpoint received once each request that could reach it. If
-  // `exact_schedule_` is true, also checks the schedule. `attempts` is the
-  // number of attempts when the threads had ended.
+  // Checks that each request that could reach the endpoint was received exactly
+  // once. If `exact_schedule_` is true, also checks the schedule. `attempts` is
+  // the number of attempts when the threads had ended.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();

@@ -360,7 +360,7 @@ TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
     text << file.rdbuf();
     return text.str();
   };
-  // The Refreshable stands for one run of the program.
+  // Returns a Refreshable that stands for one run of the program.
   const auto run = [&](std::shared_ptr<oauth2::RefreshTokens> login) {
     source.grant = oauth2::RefreshTokenGrant{std::move(login)};
     return Tokens::Create(oauth2::CreateSource<Secret>(source).value(),

@@ -10,8 +10,9 @@
 namespace refreshable_soak {
 
 // Returns the number of bytes that were allocated with `new` and not freed, or
-// the figure that a sanitizer reports. Returns -1 if neither is known. The
-// figures of malloc include per-thread caches, which grow for minutes.
+// the figure that a sanitizer reports. Returns -1 if neither is known. Does not
+// use the statistics of malloc, because these include per-thread caches, which
+// grow for minutes.
 int64_t HeapBytes();
 
 }  // namespace refreshable_soak

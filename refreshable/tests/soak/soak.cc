@@ -287,8 +287,8 @@ void CheckSuperseded(const std::vector<Row>& rows) {
 }
 
 void Soak(const Flags& flags) {
-  // `late` must outlive the executors, whose destructors wait for calls of the
-  // sources.
+  // `late` must outlive the executors. Their destructors wait for calls of the
+  // sources, and these calls use `late`.
   LateAnswers late;
   ThreadExecutor roomy;
   ThreadExecutor::Options tight_options;
@@ -408,8 +408,8 @@ int Main(const Flags& flags) {
               flags.minutes, static_cast<long long>(flags.operations),
               static_cast<unsigned long long>(flags.seed));
   std::fflush(stdout);
-  // With the first thread, a sanitizer may start a thread that the count below
-  // must include.
+  // When a program creates its first thread, a sanitizer may start a thread of
+  // its own. The count below must include the sanitizer's thread.
   std::thread([] {}).join();
   CreateWhatStays();
   const int64_t threads = ProcessFigures::Now().threads;
