@@ -17,8 +17,8 @@
 
 namespace refreshable {
 
-// Counts the events of each kind, those of several Refreshables together.
-// Thread-safe.
+// Counts the events of each kind. If several Refreshables have the same
+// CountingObserver, it adds up their events. Thread-safe.
 class CountingObserver final : public Observer {
  public:
   void OnEvent(const Event& event) override;

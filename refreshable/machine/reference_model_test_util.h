@@ -39,7 +39,7 @@ struct ModelPolicy {
 
   // B1: the wait after the n-th failure in a row.
   Ms Wait(int n) const { return Wait(n, max_backoff); }
-  // A13: the wait after rejections have started n attempts in a row.
+  // A13: the wait after the n-th attempt of the row.
   Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;
@@ -103,7 +103,7 @@ struct ReferenceModel {
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
   // A13: if the token has become stale and was never rejected or invalidated,
-  // sets `row` to 0. Then calls PromoteIfUnservable.
+  // sets `row` and `noted` to 0. In every case, calls PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if the token can no longer be
   // served, and a rejecting read has waited for the flight.
@@ -130,8 +130,8 @@ struct ReferenceModel {
   Ms t = 0;
   Ms wall_step = 0;  // The sum of all steps of the wall clock.
 
-  // The members from `generation` to `issued_life` describe the token that was
-  // published last.
+  // Except `noted`, the members from `generation` to `issued_life` describe the
+  // token that was published last.
   uint64_t generation = 0;
   // `born` is when the token was published or last extended (A11).
   // `born_wall_step` and `life` are `wall_step` and the token's life at that
@@ -158,10 +158,12 @@ struct ReferenceModel {
   Ms issued = 0;
   Ms issued_life = 0;
 
-  // A13: how many attempts in a row were started by rejections.
+  // A13: the length of the row, the sequence of attempts that rejections
+  // started.
   int row = 0;
-  // A10: the end of the wait that a server asked for with a failure that was
-  // not counted, and the cause of the latest such failure.
+  // A10 does not count the failures of attempts that rejections started.
+  // `row_asked_until` is the end of the wait that a server asked for with such
+  // a failure. `row_cause` is the cause of the latest such failure.
   Ms row_asked_until = kLongAgo;
   absl::StatusCode row_cause = absl::StatusCode::kOk;
 
@@ -171,8 +173,9 @@ struct ReferenceModel {
   bool by_rejection = false;
   // Whether a read that rejected the token has waited for the flight.
   bool rejecting_read_waits = false;
-  // The generation that a read rejected while an attempt was queued, or 0. This
-  // and later attempts of the flight are told of the generation.
+  // The present generation, if a read rejected it while an attempt was queued;
+  // otherwise 0. That attempt and the flight's later ones are told of that
+  // generation.
   uint64_t told_rejected = 0;
   int budget = 0;  // How many retries the flight may make in the foreground.
   int failed = 0;  // How many attempts of the flight failed.
@@ -202,8 +205,8 @@ struct ReferenceModel {
   // F4: whether the next attempt is exempt from the minimum interval.
   bool exempt = false;
 
-  // B9: when the next attempt may start on each clock, as last told to ordinary
-  // reads.
+  // B9: the time of the next attempt by each clock, as ordinary reads were last
+  // told.
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
   // S1: what observers were last told.

@@ -109,7 +109,8 @@ struct Attempt {
   // The end of the timeout. This is on the operating system's clock, because a
   // source does not know the executor. No timer waits for this moment.
   BootTime deadline = SystemClock::Get().Now().boot + context.timeout();
-  // Set when the turn of an attempt with a RefreshTokenGrant begins.
+  // Only attempts with a RefreshTokenGrant take turns. Set when the turn
+  // begins.
   std::optional<RefreshTokens::Turn> turn;
   std::vector<Secret> supplied;  // The answers of `Config::suppliers` so far.
 };
@@ -244,7 +245,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
       // If an exception destroys this object, the attempt's `done` is destroyed
-      // uncalled, and its FetchDone reports the exception.
+      // uncalled. The FetchDone inside `done` then reports the exception.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),
                     absl::InternalError(
@@ -281,7 +282,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
 
   void Send(const Config& config, std::unique_ptr<Attempt> attempt) {
     const FetchContext context = attempt->context;
-    // If `Wanted(now)` returns OK, `options.timeout` below is positive.
+    // The clock is read only once, so `options.timeout` below is positive if
+    // `Wanted` returns OK.
     const BootTime now = Now();
     absl::Status wanted = Wanted(context, now, attempt->deadline);
     if (!wanted.ok()) return Fail(*attempt, std::move(wanted));

@@ -15,7 +15,7 @@ namespace {
 
 thread_local int answer_depth = 0;
 
-// A chain fails with the error whose rank is lowest.
+// A chain's error has the code of the member's error whose rank is lowest.
 int Rank(const absl::Status& status) {
   switch (ClassifyFailure(status)) {
     case FailureClass::kTransient:

@@ -46,14 +46,15 @@ class ServerProcess {
   Url token_url() const { return {origin(), "/token"}; }
   Url api_url() const { return {origin(), "/api"}; }
 
-  // Each of these methods waits until the server has carried out the command.
+  // Each of these methods sends the server a command, and waits until the
+  // server has carried it out.
   void SetFault(Fault fault);
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
   // `Kill` kills the server with SIGKILL. `StartAgain` then starts a new server
-  // on the same port, with the wait and the errors of `Start`. The new server
-  // has no fault and no revoked tokens.
+  // on the same port, and waits and fails as `Start` does. The new server has
+  // no fault and no revoked tokens.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
@@ -65,8 +66,8 @@ class ServerProcess {
   // is running.
   int Close() { return child_->Close(); }
 
-  // Returns how often the token endpoint has received each request. The key is
-  // the client's number for the request. A restart does not reset the counts.
+  // Clients number their requests. Returns for each number how often the token
+  // endpoint has received the request. A restart does not reset the counts.
   std::map<int64_t, int> token_requests() const;
   // Returns false if `timeout` passes first.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;

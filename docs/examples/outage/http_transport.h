@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SendWithHttplib: sends the requests of the library's OAuth 2.0 part with cpp-
-// httplib.
+// SendWithHttplib: sends the library's OAuth 2.0 requests with cpp-httplib.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
@@ -17,7 +16,7 @@ namespace refreshable_examples {
 // answer. Meant to be copied, and to be passed to
 // `refreshable::oauth2::BlockingTransport`. Thread-safe.
 //
-// `options.timeout`, cut to 5 minutes, limits each step: connecting, each
+// `options.timeout`, but at most 5 minutes, limits each step: connecting, each
 // write, each read. The time of all steps together is checked only when a part
 // of the body arrives. So the call may last longer than the timeout.
 // `options.cancelled` is ignored.

@@ -113,8 +113,8 @@ bool ReadsMakeNoCall() {
 
 class ReadOnlyMemoryTest : public testing::Test {
  protected:
-  // Begins on a new page, because the pages of earlier tests must stay
-  // writable.
+  // The memory of this test begins on a new page, because the pages of earlier
+  // tests must stay writable.
   ReadOnlyMemoryTest() {
     if (arena == nullptr) {
       arena = static_cast<unsigned char*>(
