@@ -108,8 +108,8 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // A loop calls this class's `Read`, which need not load the pointer in
-  // RefreshableRead.
+  // A loop calls this class's `Read`. Unlike the `Read` above, it does not load
+  // `RefreshableRead::refreshable_` each time.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
@@ -160,8 +160,8 @@ class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
   explicit VirtualTime(std::string token) { Publish(std::move(token)); }
 };
 
-// A read of the hazard domain alone. It takes a slot by compare-and-swap, as
-// `Get` does in a build without thread_local.
+// A read through the hazard domain, without a Refreshable. It takes a slot by
+// compare-and-swap, as `Get` does in a build without thread_local.
 class SharedSlots {
  public:
   static constexpr char kName[] = "the read alone, without thread_local";

@@ -47,7 +47,8 @@ class Expiry {
   // at the time of the hint or, because of jitter, somewhat earlier.
   //
   // No token becomes stale before a quarter of its lifetime has passed. A hint
-  // before that moment, or shortly after it, is moved later.
+  // before or shortly after that moment is moved later, to leave room for the
+  // jitter.
   //
   // A hint has no effect if it is zero or less, if the token never expires, or
   // if the token is no longer usable by then (`RefreshPolicy::expiry_margin`).

@@ -18,9 +18,9 @@
 namespace refreshable {
 
 // Why a read got no token. It is attached to the read's status if the refresh
-// failed, brought no later token, was lost by the executor, or is not permitted
-// yet. The status's code is FAILED_PRECONDITION if `fatal`, otherwise the code
-// of the failure that `cause` describes.
+// failed, brought only the rejected token again, was lost by the executor, or
+// is not permitted yet. The status's code is FAILED_PRECONDITION if `fatal`,
+// otherwise the code of the failure that `cause` describes.
 struct RefreshError {
   // The last failed attempt's message, or a message that names another reason.
   std::string cause;
@@ -29,8 +29,8 @@ struct RefreshError {
   int failures = 0;
   // The wall time before which no attempt starts; the infinite future if
   // `fatal`. If `rejected` is set, this time applies only to attempts started
-  // by rejecting reads. The status's message contains a finite time, rounded up
-  // to whole seconds.
+  // by rejecting reads. If this time is finite, the status's message contains
+  // it, rounded up to whole seconds.
   //
   // All errors with the same `rejected` report the same time until it has come
   // or until, for example, `Reset()` replaces it. Setting the wall clock does
@@ -39,9 +39,11 @@ struct RefreshError {
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
   // Whether the read was a rejecting read (`ReadOptions::rejected`) that got no
-  // later token, and the rejected token is still served to other reads. False
-  // if the read ended with the failure of a refresh that no rejecting read had
-  // started.
+  // later token, and the rejected token is still served to other reads.
+  //
+  // A rejecting read may join a refresh that an ordinary read or a timer
+  // started. If the read ends with the failure of that refresh, `rejected` is
+  // false.
   bool rejected = false;
 };
 

@@ -84,9 +84,9 @@ struct ShellConfig {
 //
 // The state is *half changed* in a critical section, and while a flag such as
 // `arming_` is set. If memory runs out then, the program must end (clause E8).
-// So each method that may allocate memory then is noexcept, or is called only
-// by noexcept methods. User code is called only when the state is not half
-// changed, or where exceptions are caught.
+// So each method that may allocate memory in a half changed state is noexcept,
+// or is called only by noexcept methods. User code is called only when the
+// state is not half changed, or where exceptions are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -155,8 +155,8 @@ class Shell : protected ForkAware {
   // publication; or else a Snapshot without a token.
   Snapshot LastToken() const;
 
-  // A thread that calls a hook must hold this copy of `hooks_`, because Close
-  // resets `hooks_`.
+  // Returns a copy of `hooks_`. A thread that calls a hook must hold the copy,
+  // because Close resets `hooks_`.
   std::shared_ptr<const ShellConfig::Hooks> hooks() const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -164,7 +164,8 @@ class Shell : protected ForkAware {
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
   // While an InAttempt exists, its thread is marked as inside an attempt. A
-  // read on that thread must not wait: the attempt cannot end meanwhile.
+  // read on that thread must not wait, because the attempt cannot end while
+  // the thread waits.
   class InAttempt {
    public:
     explicit InAttempt(Shell* shell) noexcept;
@@ -292,12 +293,13 @@ class Shell : protected ForkAware {
   // A program may have very many instances, most of them idle. Members that an
   // idle instance does not need are behind pointers, which are usually null.
 
-  // Other threads read the first 16 bytes of `cell_` at any time. A Shell is
-  // aligned to 16 bytes, so the 48 bytes before and after them may be in the
-  // same cache line. These bytes must seldom be written to. The members before
-  // `cell_`, and the members of ForkAware, never change, except that `trouble_`
-  // is set once. The rest of `cell_` and the beginning of `machine_` change
-  // only with the token and when jitter is drawn.
+  // Reads load the first 16 bytes of `cell_` without the lock. A Shell is
+  // aligned to 16 bytes. So the same cache line may contain up to 48 bytes
+  // before or after these bytes. A write to that line slows the reads, so such
+  // writes must be rare. The members before `cell_`, and the members of
+  // ForkAware, never change, except that `trouble_` is set once. The rest of
+  // `cell_` and the beginning of `machine_` change only with the token and when
+  // jitter is drawn.
   Executor* const executor_;
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   // Most statistics, the withdrawn token and the last error. Null until one of

@@ -20,7 +20,8 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // Makes reads take the lock until an input sets these times again.
+  // Both times below are in the past, so reads take the lock until an input
+  // sets other times.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }

@@ -102,7 +102,7 @@ TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
   // The invalidation of an installed token does not count as a failure (A5). So
-  // the next attempt may start at once.
+  // no backoff delays the next attempt.
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
   EXPECT_TRUE(healthy->Invalidate(Generation(2)));
   EXPECT_EQ(healthy->Get()->token(), "t");
@@ -144,8 +144,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   EXPECT_TRUE(another->Cancel(id));
 }
 
-// Up to eight callbacks block their threads. At first the executor uses only
-// four threads, so it must create more.
+// Up to eight callbacks block their threads. At first only four of the
+// executor's threads run callbacks, so the executor must create more.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -166,8 +166,9 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// Regression test: an executor refused more than 16,384 timers or waiting
-// tasks. So some of 20,000 Refreshables on one executor could not refresh.
+// Regression test: an executor refused timers and waiting tasks beyond the
+// first 16,384. So some of 20,000 Refreshables on one executor could not
+// refresh.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);
