@@ -45,8 +45,8 @@ class HazardDomain;
 
 // The place where a hold announces its node.
 struct HazardSlot {
-  // The `waited_for` of `HazardNode::counted_`. A hold that refers to that slot
-  // is a *counted reference*: it owns one of the node's references.
+  // The `waited_for` of each node's slot `HazardNode::counted_`. A hold in that
+  // slot is a *counted reference*: it owns one of the node's references.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -58,9 +58,9 @@ struct HazardSlot {
   // slot, or the hold is a counted reference. Always 0 in symmetric mode.
   // Written only by a thread that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // In symmetric mode, 1 if clearing the slot must trigger a scan. Otherwise, 1
-  // if the last scan found a retired node in this slot. A fork resets it, and
-  // in a ring the next release does (M8).
+  // In symmetric mode, 1 if clearing the slot must trigger a scan. In the other
+  // mode, 1 if the last scan found a retired node in this slot. There, a fork
+  // sets it to 0. So does the next release, if the slot is in a ring (M8).
   std::atomic<uint32_t> waited_for;
 };
 
@@ -135,8 +135,9 @@ struct SlotRing {
 };
 
 // The ring of the calling thread. The variable is `__thread` so that no access
-// calls an initialisation function. It is not inline, because GCC with
-// -fvisibility=hidden would give a program a hidden variable of its own.
+// calls an initialisation function. It is not inline. If it were, a program
+// that GCC compiles with -fvisibility=hidden would not share the variable with
+// a shared library.
 #ifdef __GNUC__
 extern __thread SlotRing this_threads_ring;
 #else
@@ -147,8 +148,8 @@ extern thread_local SlotRing this_threads_ring;
 // Slots that any thread may take by compare-and-swap.
 struct alignas(128) SharedRecord {
   DomainSlot slots[3];
-  // Taken only if the `slots` of all shared records are in use. Cleared as soon
-  // as the hold has become a counted reference.
+  // A read takes this slot only if the `slots` of all shared records are in
+  // use. It clears the slot as soon as it has made a counted reference.
   DomainSlot transient;
 };
 
@@ -256,11 +257,11 @@ class HazardDomain {
 #endif
   }
 
-  // The fast path of `domain->Protect(cell)`: tries one slot, and returns a
-  // null node if the read fails there. With thread_local, a read that succeeds
-  // calls no function, except perhaps `__tls_get_addr` in a shared object.
-  // Requires `AtHand(domain)`, and that the cell never contains null. The
-  // caller must construct a HazardHolder from the result.
+  // The fast path of `domain->Protect(cell)`: tries one slot. With
+  // thread_local, a read that fails there returns a null node. A read that
+  // succeeds there calls no function, except perhaps `__tls_get_addr` in a
+  // shared object. Requires `AtHand(domain)`, and that the cell never contains
+  // null. The caller must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL

@@ -150,8 +150,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// However many holds a thread keeps, each further read except the first
-// succeeds in TryProtect, the inline fast path.
+// A thread has taken any number of holds and keeps them. After one more read,
+// each read succeeds in TryProtect, the inline fast path.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -186,8 +186,8 @@ TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   }
 }
 
-// After a scan has found a replaced node in a slot, only the next release from
-// that slot is slow.
+// If a scan finds a replaced node in slots, releases from those slots are slow.
+// The next scan makes releases fast again in the slots that were cleared.
 TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -196,9 +196,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // `a` and `b` take every free slot of this thread in turn. The first release
-  // from a slot that once announced the old node makes a scan. After that scan,
-  // only the release of `old[0]` needs another scan.
+  // `a` and `b` take every free slot of this thread in turn. Their first
+  // release from a slot in which `old` had a hold makes a scan. After that
+  // scan, only the release of `old[0]` needs another scan.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {

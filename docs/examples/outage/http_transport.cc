@@ -38,9 +38,9 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // The usual cause is a certificate that is not trusted.
-      // FAILED_PRECONDITION is classified as permanent, because a retry would
-      // not help.
+      // The usual cause is a certificate that is not trusted. A retry would not
+      // help, so the error is FAILED_PRECONDITION, which is classified as
+      // permanent.
       return NotSent(
           absl::FailedPreconditionError("no trusted TLS connection"));
     default:
@@ -75,7 +75,8 @@ absl::StatusOr<HttpAnswer> SendWithHttplib(
   }
   sent.body = std::string(request.body.reveal());
   // The read timeout applies to each read from the socket separately. So
-  // `content_receiver` limits the time and the length of the whole body.
+  // `content_receiver` checks a deadline whenever a part of the body arrives.
+  // It also limits the length of the body.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   HttpAnswer answer;
   std::string body;

@@ -32,7 +32,7 @@ class OAuthServerTest : public testing::Test {
     return answer;
   }
 
-  // `n` counts the tokens that `Ask` kept, from 1.
+  // Uses the `n`th token that `Ask` kept. The first one is token 1.
   Answer Call(int n) {
     return server_.Api(absl::StrCat("Bearer ", tokens_[n - 1]));
   }

@@ -47,7 +47,7 @@ enum CsvColumn {
   kCsvColumns,
 };
 
-// Each of these lines ends with a line feed.
+// These functions return a line of the CSV file, with a line feed at its end.
 std::string CsvHeader(const Sample& sample);
 std::string CsvRow(const Sample& sample);
 
