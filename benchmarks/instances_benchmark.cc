@@ -7,9 +7,10 @@
 //
 // The time is that of reading an instance that is picked at random among 1 or
 // 10,000 instances. The bytes are what each of 10,000 instances uses in
-// addition to its token. `vs_floor` and `bytes_vs_floor` compare them with the
-// floor, `PointerAndTime`. The Refreshables share one executor. The bytes
-// include their tasks, but not the executor's list of tasks.
+// addition to its token. `vs_floor` and `bytes_vs_floor` divide the time and
+// the bytes by those of the floor, `PointerAndTime`. The Refreshables share one
+// executor. The bytes include their tasks, but not the executor's list of
+// tasks.
 
 #include <malloc.h>
 

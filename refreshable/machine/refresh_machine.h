@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshMachine: every rule about when a token is refreshed, in pure values.
+// RefreshMachine: every rule of refreshing, without clock, thread or lock.
 
 #ifndef REFRESHABLE_MACHINE_REFRESH_MACHINE_H_
 #define REFRESHABLE_MACHINE_REFRESH_MACHINE_H_
@@ -224,8 +224,8 @@ class RefreshMachine {
 
   // The moment from which each read must call OnRead. Before that moment, a
   // read that does not reject the published token may return that token without
-  // calling OnRead. Reads need to look at the wall clock only, because the
-  // timer for wake_at() follows BootTime.
+  // calling OnRead. Reads need to compare only its wall time, because the
+  // timer for wake_at() is due by its boot time.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
@@ -339,7 +339,7 @@ class RefreshMachine {
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
     // How many calls were made although `max_abandoned_calls` calls had not
-    // returned (F6).
+    // returned (F6). Any answer sets this to 0.
     int beyond = 0;
     // When the source was last called. Valid only while `calls` is not empty.
     BootTime last_call;
@@ -356,7 +356,8 @@ class RefreshMachine {
   struct Trouble {
     Abandoned abandoned;
     Reported reported;
-    // The status of the last failed attempt that a rejection started.
+    // The status of the last failed attempt that a rejection started. OK if a
+    // token has come since then, or OnReset was called.
     absl::Status rejection_cause;
     // No timer starts a flight before this time: an executor that refuses
     // attempts must not be asked without pause.

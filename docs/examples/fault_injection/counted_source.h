@@ -38,8 +38,8 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
     absl::Status status;
   };
 
-  // Each call waits up to `timeout` for the endpoint's answer, and ignores the
-  // timeout of the attempt. `clock` must outlive the source.
+  // `timeout` limits each step of a request (see RequestToken). The timeout of
+  // the attempt is ignored. `clock` must outlive the source.
   CountedSource(OAuthOptions options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
