@@ -59,7 +59,8 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
 }
 
 // Returns whether `error` looks like an error code and not like a secret. Every
-// code in IANA's registry of OAuth extension errors does, and hardly any token.
+// code in IANA's registry of OAuth extension errors has the form tested here.
+// Hardly any token has it.
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
          std::all_of(error.begin(), error.end(),

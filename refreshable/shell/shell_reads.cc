@@ -255,8 +255,9 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
 }
 
 // Settles the async reads whose deadline is `until` or earlier. A read that is
-// settled already keeps its outcome. If its deadline has passed, it is
-// dispatched at once, even before the observer and the user's hook have run.
+// settled already keeps its outcome. If its deadline has passed, this thread
+// dispatches it. The thread that settled it may still be in the observer or in
+// the user's hook.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;
@@ -326,8 +327,8 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         continue;
       }
       std::shared_ptr<AsyncRead> read = active_->async.Find(id);
-      // Since it was settled, the read may have been dispatched, delivered or
-      // cancelled, or may have begun to wait again.
+      // The read may have been dispatched, delivered or cancelled after it was
+      // settled. It may also have begun to wait again.
       if (read == nullptr || !read->settled || read->dispatched_) continue;
       read->dispatched_ = true;
       had_deadlines |=

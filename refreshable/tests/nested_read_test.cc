@@ -174,7 +174,7 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   EXPECT_EQ(fetched, 3);
 }
 
-// If the observer's read waited on the executor's timer thread, no timer could
+// If the observer's read blocked the executor's timer thread, no timer could
 // end the wait.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
@@ -188,7 +188,8 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   options.policy.retry.max_consecutive_failures = 1000000;
   options.policy.max_abandoned_calls = 1000000;
   std::atomic<int> refused{0};
-  // `a_` is null while `a_.reset()` destroys the Refreshable.
+  // The observer uses this pointer, because `a_` is null while `a_.reset()`
+  // destroys the Refreshable.
   Strings* token = nullptr;
   options.observer = Observe([&](const Event& event) {
     if (event.kind != EventKind::kAttemptAbandoned) return;
@@ -197,7 +198,8 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   });
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
-  // Sometimes another thread tells the observer, whose read may then wait.
+  // If a thread other than the timer's tells the observer, the observer's read
+  // may wait. The loop then tries again.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();

@@ -40,8 +40,8 @@ using refreshable_testing::Observe;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
-// If the thread held a lock of the library, these calls would not return.
-// Returns the status code of a `Get` without a timeout.
+// Calls methods of `refreshable`. They would not return if this thread held a
+// lock of the library. Returns the status code of a `Get` without a timeout.
 template <typename Token>
 StatusCode UseAll(Refreshable<Token>& refreshable) {
   (void)refreshable.TryGet();
@@ -174,8 +174,8 @@ TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// Regression test: in the past, the read waited for the attempt whose failure
-// was being classified.
+// Regression test: in the past, a read inside `classify` waited for the attempt
+// whose failure was being classified.
 TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -300,7 +300,8 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// Regression test: in the past, the read remained in the list of waiting reads.
+// Regression test: in the past, a read that an exception had ended remained in
+// the list of waiting reads.
 TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
   token_ = Make(&executor_, held_);
   executor_.Run([] { throw 1; });
@@ -370,8 +371,8 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
 }
 
 // A read without a deadline usually fails if a ManualExecutor has nothing left
-// to run. But here another thread, which is inside the hook, will wake the
-// read.
+// to run. But here another thread, which is inside `on_token_changed`, will
+// wake the read.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
   absl::Notification idle;

@@ -40,22 +40,23 @@ class Oracle final : public refreshable::Observer {
 
   // Must be called before `token` is given to the Refreshable. If `start` is
   // set, the source returns the token for a call that began at `start`.
-  // Otherwise the token is passed to Install. If `token` is empty, the offer
-  // ends.
+  // Otherwise the token is passed to Install. An empty `token` ends the
+  // previous offer.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
   // Must be called before a read and before ReportRejected.
   void BeforeRead() { PassTime(); }
   // Must be called before Invalidate. `serves` says whether the running attempt
-  // was told of the rejection, and so goes on (A2).
+  // goes on, because it was told that a server rejected the token (A2).
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
   void OnReset();
-  // Must be called when an attempt is given to the executor, and again if more
-  // becomes known. `by` says whether a rejecting read started the attempt.
-  // kUnclear means that this is not visible from outside.
+  // Whether a rejecting read started an attempt. kUnclear means that this is
+  // not visible from outside.
   enum class ByRejection { kNo, kYes, kUnclear };
+  // Must be called when an attempt is given to the executor, and again if `by`
+  // becomes known later.
   void OnSubmit(ByRejection by) { queued_by_ = by; }
   void OnFetch();
   void OnEvent(const refreshable::Event& event) override;
@@ -106,8 +107,9 @@ class Oracle final : public refreshable::Observer {
   // Returns whether a rejecting read started the running attempt or, if none is
   // running, the attempt that has just failed.
   ByRejection running_by() const { return running_by_; }
-  // The epoch increases with each publication and each withdrawal. The answer
-  // to a call of an earlier epoch is discarded, unless A2 lets the call go on.
+  // The epoch increases with each publication and each withdrawal. If the
+  // source was called in an earlier epoch, its answer is discarded, unless A2
+  // lets the call go on.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
   // Returns the token published last, or "" if there is none or it was
@@ -221,9 +223,9 @@ class Oracle final : public refreshable::Observer {
   std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether, since the cooldown began, the wall clock was stepped while no
-  // token was usable. An attempt that was submitted before the step may then
-  // start, even if the token is usable again (B3).
+  // Whether the wall clock was stepped since the cooldown began, while no token
+  // was usable. The step may have made the token usable again. An attempt that
+  // was submitted before the step may start nevertheless (B3).
   bool cooldown_over_ = false;
 
   // Whether a rejecting read started the queued attempt.
@@ -239,7 +241,7 @@ class Oracle final : public refreshable::Observer {
       refreshable::BootTime::InfinitePast();
   // Whether a rejection started the attempt that failed last.
   bool failed_by_rejection_ = false;
-  // Whether an event must still announce the Retry-After of that failure.
+  // Whether an event must still announce `row_asked_until_`.
   bool announces_ = false;
 };
 

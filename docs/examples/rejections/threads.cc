@@ -21,9 +21,10 @@ using refreshable::Lease;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// The thread that calls `Run` moves the time and runs the executor's tasks. In
-// a round for each second of the play, each caller makes one call. If a round
-// takes longer than a second, the next round begins at once.
+// The thread that calls `Run` moves the time and runs the executor's tasks.
+// There is one round for each second of the play. In each round, each caller
+// makes one call. If a round takes longer than a second, the next round begins
+// at once.
 class ThreadedProgram {
  public:
   explicit ThreadedProgram(const Play& play)

@@ -61,7 +61,7 @@ RefreshPolicy HealingPolicy() {
 
 struct Response {
   int status;
-  std::string error;  // From the JSON body; empty if there is none.
+  std::string error;  // The error that the JSON body names, or "".
 };
 
 bool IsRejected(const Response& response) {
@@ -252,7 +252,8 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
     EXPECT_THAT(token->Get(), Not(IsFatalError()));
   }
   AdvanceTo(absl::Seconds(30));
-  // A retry loop does not retry this code, whatever the code of the cause was.
+  // The code is not UNAVAILABLE, the cause's code, because a user's retry loop
+  // would retry that.
   const auto fatal =
       AllOf(IsFatalError(), FailsWith(absl::StatusCode::kFailedPrecondition),
             AfterFailures(5), CausedBy("HTTP status 502"));
