@@ -25,9 +25,9 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// A step of a scenario: one or more actions, which happen at most once each, in
-// this order. Actions of other steps may happen in between. Copyable and
-// movable.
+// A step of a scenario: a sequence of one or more actions. They happen in this
+// sequence, each at most once. Actions of other steps may happen in between.
+// Copyable and movable.
 class Step {
  public:
   // Creates a step of one action. `name` is the action's name in a `Schedule`.
@@ -38,8 +38,8 @@ class Step {
   Step When(std::function<bool(const World&)> ready) &&;
   // Appends the actions of `next` to the actions of this step.
   Step Then(Step next) &&;
-  // Returns a step in which these actions happen `n` times, one after another.
-  // Requires: n >= 1.
+  // Returns a step that repeats the whole sequence of this step's actions `n`
+  // times. Requires: n >= 1.
   Step Times(int n) &&;
 
  private:
@@ -59,7 +59,8 @@ Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
 // RejectAsync and RejectBlocking make a read that rejects a token, by default
-// the token published last. ReportRejected reports that token.
+// the token published last. ReportRejected reports that the token published
+// last was rejected.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
@@ -106,7 +107,8 @@ Answer Drop();
 // - Any pending task or timer of the executor runs. If the timer is not due
 //   yet, time first moves to its due time.
 // - The source gives any of `answers` to any call that it holds.
-// - Time moves to the deadline of the innermost blocking read that is waiting.
+// - Time moves to the deadline of the blocking read that is waiting. If another
+//   blocking read was made during this wait, its deadline counts instead.
 struct Scenario {
   // Must be valid. `jitter` counts as 0.
   refreshable::RefreshPolicy policy;
@@ -130,8 +132,8 @@ struct ExploreOptions {
   // If true, a state that is reached again is *merged*: the exploration does
   // not continue from it again. If false, every schedule is run.
   bool merge = true;
-  // Every `recheck`-th merged state is continued by each possible step after
-  // all, to check that this leads to the same states. 0 turns this check off.
+  // From every `recheck`-th merged state, each possible step is run once more,
+  // to check that it leads to the same state as before. 0 turns this check off.
   int recheck = 1;
   // If a schedule takes longer than this, its steps are written to stderr, and
   // SIGALRM aborts the program. The timeout is rounded up to whole seconds. If
@@ -139,8 +141,8 @@ struct ExploreOptions {
   absl::Duration timeout = absl::Seconds(60);
 };
 
-// The names of a schedule's steps, in order: actions of the scenario's steps,
-// tasks, timers, answers, deadlines.
+// The names of the steps of a schedule, in order. Such a step is an action, an
+// answer, a deadline, or a task or timer that runs or is lost.
 using Schedule = std::vector<std::string>;
 
 struct Report {
@@ -162,8 +164,8 @@ struct Report {
   bool ok() const { return failure.empty(); }
 };
 
-// Writes the figures and, if something failed, the failure and its schedule as
-// C++ source.
+// Writes the figures. If something failed, also writes what is wrong, and the
+// schedule as C++ source.
 std::ostream& operator<<(std::ostream& os, const Report& report);
 
 // Runs the scenario in every schedule, up to options.depth steps, until a check
@@ -193,9 +195,9 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // captures, so the behaviour of a step must depend only on the world.
 //
 // Two states count as the same if they have the same steps left and the same
-// `World::Fingerprint`. If a recheck shows that two such states continue
-// differently, the exploration begins anew. It then compares such states also
-// by the states that follow them.
+// `World::Fingerprint`. A recheck may show that a step leads from two such
+// states to different states. The exploration then begins anew. This time,
+// states like these two are also compared by the states that follow them.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one schedule, and makes the checks of `Explore` after its last step.

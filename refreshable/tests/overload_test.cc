@@ -132,8 +132,8 @@ TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
       executor_.AdvanceBy(absl::Seconds(1));
     }
     ASSERT_EQ(held->calls(), 1u);
-    // An earlier attempt's task called the source. The present attempt's own
-    // task must do nothing.
+    // An earlier attempt's task has made the present attempt. So the present
+    // attempt's own task, which runs later, must do nothing.
     executor_.AdvanceBy(absl::Seconds(29));
     EXPECT_EQ(held->calls(), 1u);
     EXPECT_EQ(token->stats().attempts_started, 1);

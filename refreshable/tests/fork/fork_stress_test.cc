@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4 in which the process forks while its other threads are
-// inside the library or user code. The tests do not run under sanitizers, whose
-// runtimes do not release the locks of these threads in the child.
+// inside the library or user code. The tests do not run under sanitizers. If
+// one of these threads holds a lock of the sanitizer's runtime during the
+// fork(), the child may hang.
 
 #include <unistd.h>
 
@@ -158,8 +159,8 @@ class Gate {
   std::thread thread_;
 };
 
-// Regression test: in the past, the child left all events to the parent's
-// thread inside the observer. So the child told its observer nothing.
+// Regression test: in the past, the child told its observer nothing. The child
+// left all events to the thread inside the observer, which only the parent has.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
