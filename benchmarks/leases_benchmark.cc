@@ -12,8 +12,9 @@
 //   oldest.
 // - "all": the thread takes `held` leases, and then releases all of them.
 //
-// Each time is divided by the time of a read on a thread that holds no lease,
-// with the same number of threads. The ratio is the median over several turns.
+// The time per read is divided by the time of a read on a thread that holds no
+// lease, with the same number of threads. The ratio is the median over several
+// turns.
 //
 // The program also compares the library with a shared_ptr under a mutex
 // (`Rival`): publications, reads of the kind "oldest", and the release of
@@ -388,7 +389,7 @@ void Publications(bool short_form) {
 
 int Main(bool short_form) {
   // In a process with one thread, glibc and libstdc++ avoid atomic
-  // instructions.
+  // instructions. So a second thread lives during the measurements.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -5,10 +5,11 @@
 //   bazel run -c opt //benchmarks:read_path_benchmark
 //
 // The time of a read is the elapsed time divided by the number of reads of all
-// threads. `vs_floor` is this time divided by the floor's time, with the same
-// number of threads and the same length of the token. The last benchmarks read
-// tokens of several lengths. Their `vs_64_bytes` is the time divided by the
-// time with 64 bytes. Only the ratios of two runs can be compared.
+// threads. The floor is `PointerAndTime` (baselines.h). `vs_floor` is the time
+// of a read divided by the floor's time, with the same number of threads and
+// the same length of the token. The last benchmarks read tokens of several
+// lengths. Their `vs_64_bytes` is the time divided by the time with 64 bytes.
+// To compare two runs, use these ratios and not the times.
 
 #include <chrono>
 #include <cstddef>

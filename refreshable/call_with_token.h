@@ -92,8 +92,8 @@ struct TellsRejected<
     std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
         std::declval<const Answer&>())))>> : std::true_type {};
 
-// CallWithToken's signature uses this struct, so the messages below come before
-// any error in its body.
+// CallWithToken's signature uses this struct. So the compiler prints the
+// messages below before any error in the body of CallWithToken.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -310,9 +310,9 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// One CallWithTokenAsync in progress, and the AsyncRead (waiters.h) of both its
-// reads. During a read, the shell owns this object. During a call, the call's
-// `done` owns it.
+// One CallWithTokenAsync in progress. Both of its reads have this object as
+// their AsyncRead (waiters.h). During a read, the shell owns this object.
+// During a call, the call's `done` owns it.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,
@@ -359,9 +359,9 @@ class AsyncCall final
   }
 
  private:
-  // The `done` of one call. Only its first call passes the answer to `Next`. It
-  // is as small as a std::shared_ptr, so a `Done` holds it without allocating
-  // memory.
+  // The `done` of one call to the server. When `done` is first called, it
+  // passes the answer to `Next`. After that it does nothing. It is as small as
+  // a std::shared_ptr, so a `Done` holds it without allocating memory.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:
@@ -433,7 +433,8 @@ class AsyncCall final
 
   // This object owns the shell, and the shell owns this object while a read
   // waits. `Shell::Close` breaks that cycle of references. In the child of a
-  // fork(), neither a read that the parent began nor its shell is ever freed.
+  // fork(), the shell leaks the parent's waiting reads, so they keep the shell
+  // alive for good.
   const RefPtr<TypedShell<Token>> state_;
   ReadRequest request_;
   Generation generation_;  // The generation that `call_` was last given.

@@ -79,7 +79,7 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
 }
 
 // Checks what ParseHttpDate returns for `text` at the time `now`. If that is a
-// time, also checks it in each of HTTP's three formats.
+// time, also writes it in HTTP's three formats and checks how they are parsed.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {

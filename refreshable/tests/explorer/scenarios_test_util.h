@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The scenarios that schedule_test explores in the library, and
-// explorer_mutants_test in copies with planted faults.
+// The scenarios of two tests: schedule_test explores them in the library, and
+// explorer_mutants_test explores them in a copy of the library with planted
+// faults.
 
 #ifndef REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
@@ -17,7 +18,7 @@ namespace refreshable {
 struct NamedScenario {
   std::string name;  // Begins with the clause that it tests.
   refreshable_testing::schedule::Scenario scenario;
-  // The number of steps that schedule_test explores by default.
+  // schedule_test explores at most this many steps, unless `--depth` is given.
   int depth = 5;
 };
 

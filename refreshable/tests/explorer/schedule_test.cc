@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Runs every scenario in every schedule (order of its steps). A schedule has at
-// most `kMost` steps, and not more than the scenario's depth. To set another
-// depth, pass for example `--config=deep --test_arg=--depth=8`.
+// most `kMost` steps, and not more than the scenario's depth. To replace both
+// limits, pass for example `--config=deep --test_arg=--depth=8`.
 //
-// If two schedules reach the same state, only the earlier schedule is
-// continued. One such merge in 16 is checked: the next steps are also run after
-// the later schedule, and must lead to the same states.
+// If two schedules reach the same state, only the earlier schedule is continued
+// (a merge). One merge in 16 is checked: the next steps are also run after the
+// later schedule, and must lead to the same states.
 // `--test_arg=--recheck=1` checks every merge.
 
 #include <algorithm>

@@ -78,7 +78,8 @@ class Checks {
   int64_t resets() const;
 
   // Notes that Invalidate has withdrawn the token of `lease` at the moment
-  // `since` or later. `resets` is what `resets()` returned before that call.
+  // `since` or later. `resets` is what `resets()` returned before Invalidate
+  // was called.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.
@@ -168,9 +169,9 @@ class Instance {
   void Install();
   void Reset();
 
-  // During an outage, clients do not call Install, Invalidate or Reset. A call
-  // that was about to begin may still come, and a Reset that lets pending reads
-  // end.
+  // During an outage, clients do not call Install or Invalidate, and call Reset
+  // only to let pending reads end. But a client that checked `outage()` just
+  // before the outage began may still make any of these calls.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }
