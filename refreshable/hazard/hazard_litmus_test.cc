@@ -6,10 +6,10 @@
 // replaces the node and then checks who has announced it. Bad outcome: each
 // misses what the other has written, and the node is freed while it is held.
 //
-// (M3) A release clears its slot and then checks whether the slot is marked as
-// waited for. A publisher marks the slots and then checks which nodes they
-// announce. Bad outcome: each misses what the other has written, and a node
-// that nobody holds is not freed.
+// (M3) A publisher marks the slots and then checks which nodes they announce. A
+// release clears its slot and then checks for the mark. If it sees the mark, it
+// looks for nodes to free. Bad outcome: each misses what the other has written,
+// and a node that nobody holds is not freed.
 //
 // A bad outcome can happen only while the announcement (M2) or the clearing
 // (M3) is still in the store buffer of the reader's core. The reader therefore
@@ -86,8 +86,9 @@ struct Litmus {
 
 // `Make` fills the store buffer with stores to random lines of `buffer_`, which
 // usually miss the cache. If `evict` is set, `Make` first evicts each line,
-// because the cache may have room for all of `buffer_`. Which stores are slow
-// depends on the processor, so callers set `evict` in every second call.
+// because the cache may have room for all of `buffer_`. Whether the eviction
+// makes the stores slower depends on the processor. So callers set `evict` in
+// every second call.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -151,8 +152,8 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
   EXPECT_EQ(CountBad(), 0);
 }
 
-// The last round in which each step was made. The reader and the publisher use
-// this to wait for each other.
+// For each step, the last round in which it was made. The reader and the
+// publisher use this to wait for each other.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};

@@ -58,8 +58,8 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
   EXPECT_TRUE(d.submitted());
 }
 
-// A read with `max_retries` = 0 may join the waiting flight after a Reset,
-// because the Reset forgets the failure.
+// A read with `max_retries` = 0 fails if the flight waits for a retry. After a
+// Reset such a read joins the flight, because the Reset forgets the failure.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();

@@ -314,8 +314,8 @@ class ThreadTransport final : public Transport {
 };
 
 // The transport's own thread must not destroy the transport, because the
-// destructor would join that thread. The source is destroyed while that thread
-// sends the second request, inside the `done` of the first.
+// destructor would join that thread. Inside the `done` of the first request,
+// that thread sends the second. During this `Send` the source is destroyed.
 TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
   absl::Notification may_answer;
   absl::Notification sending;
@@ -398,8 +398,9 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// Each request starts the next attempt on the same thread. If these calls were
-// nested, a long queue would overflow the stack.
+// Each request calls `Fetch`, which queues an attempt. The same thread runs
+// that attempt after the request. If attempts were nested, a long queue would
+// overflow the stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

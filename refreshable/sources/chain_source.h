@@ -90,9 +90,9 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 //   3. not permanent by `ClassifyHttpFailure`. If there is none:
 //   4. any error.
 //
-// So `ClassifyFailure` and `ClassifyHttpFailure` return kPermanent for the
-// chain's error only if they do so for the errors of all members. The
-// Retry-After of the chain's error is the longest of its members' errors.
+// So either function calls the chain's error permanent only if it calls every
+// member's error permanent. The Retry-After of the chain's error is the longest
+// of its members' errors.
 //
 // Thread-safe. `Fetch` blocks as long as the `Fetch` of its members does. If a
 // member fails after its `Fetch` has returned, the next member is asked on the
@@ -112,8 +112,9 @@ class ChainSource final : public TokenSource<Token> {
   struct Options {
     // Not empty.
     std::vector<Member> members;
-    // The clock for the time that is left, and for the expiry of tokens. Not
-    // owned: it must outlive the source. If null, the SystemClock is used.
+    // The clock for the time that a call has left, and for the expiry of
+    // tokens. Not owned: it must outlive the source. If null, the SystemClock
+    // is used.
     const Clock* clock = nullptr;
   };
 

@@ -160,8 +160,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
                   "attempt_failed", "backoff 4s", "attempt_started expired",
                   "token_published", "state_changed fresh"));
 
-  // The token no longer counts as young (A5), so the next read starts an
-  // attempt at once.
+  // After 40 s the token is not young, so its invalidation does not count as a
+  // failure (A5). Hence the next read starts an attempt at once.
   executor_.AdvanceBy(absl::Seconds(40));
   source_.Answer("t3", absl::Seconds(100));
   EXPECT_TRUE(token->Invalidate(Generation(2)));

@@ -243,8 +243,8 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
   EXPECT_THAT(token->Get(), HoldsToken("t1 by secret"));
 }
 
-// The source of `other` would wait for the attempt inside which it is called,
-// so its read fails at once.
+// The source of `token` reads `other`, whose source reads `token`. This last
+// read would wait for the attempt that it is part of, so it fails at once.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;

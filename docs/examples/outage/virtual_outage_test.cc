@@ -111,7 +111,7 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_EQ(failed_before, 0);
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
-  // The API rejects the tokens of the phase kRevoking. These tokens stay in
+  // In the phase kRevoking the API rejects every token. Rejected tokens stay in
   // service, so the client still sends requests with them.
   EXPECT_GE(tally.revoked, 1);
   EXPECT_EQ(tally.expired_in_transit, 0);
