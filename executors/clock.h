@@ -169,8 +169,9 @@ class CoarseBootClock {
 // int64_t plus one. Only the infinite past becomes the smallest int64_t.
 int64_t FloorToUnixNanos(absl::Time t);
 
-// A source of time. An executor's timers follow its own clock
-// (`Executor::clock()`), so real time never mixes with virtual timers.
+// A source of time. An executor's timers, and each Refreshable on the executor,
+// follow the executor's own clock (`Executor::clock()`). So real time never
+// mixes with virtual timers.
 //
 // Implementations must be thread-safe. `Now()` and `CoarseBoot()` are called
 // often, from any thread, and under locks of the caller. So they must not wait,

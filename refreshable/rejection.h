@@ -14,8 +14,8 @@
 
 namespace refreshable {
 
-// The most bytes of a body that a caller of IsTokenError should read. A longer
-// body should count as one without an error.
+// The most bytes of a body that a caller of IsTokenError should read. For a
+// longer body, the caller should pass an empty `error`.
 inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 
 // Returns whether an answer rejects the token: whether `http_status` is 401 or

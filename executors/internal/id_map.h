@@ -73,9 +73,8 @@ class IdMap {
 
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
-  // Groups of 64 consecutive ids have neighbouring buckets, which are close
-  // together in memory. The multiplication (Fibonacci hashing) spreads the
-  // groups evenly.
+  // The 64 consecutive ids of a group have buckets close together in memory.
+  // The multiplication (Fibonacci hashing) spreads the groups evenly.
   size_t IndexOf(uint64_t id) const {
     return static_cast<size_t>(((id >> 6) * 0x9E3779B97F4A7C15 >> shift_) ^
                                (id & 63));

@@ -33,8 +33,8 @@ absl::Duration Cooldown(const RefreshPolicy& policy,
 
 }  // namespace
 
-// The range ends at `max`. If drawn values were cut to `max` instead, many
-// clients would wait for exactly `max`.
+// Draws the wait from a range that does not go beyond `max`. If drawn values
+// were cut to `max` instead, many clients would wait for exactly `max`.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter) {
   const RetryPolicy& retry = policy.retry;

@@ -66,7 +66,8 @@ TEST(SnapshotCellTest, R4ReadsAskFromTheVeryMomentOn) {
   now = 1000;
   EXPECT_FALSE(Holds(cell.Load()));
   EXPECT_FALSE(Holds(cell.Load(At(1000))));
-  // The check time is rounded down, so that no read uses the cell for too long.
+  // The check time is rounded down, so that every read after it asks the
+  // machine.
   cell.SetCheckAt(At(1000) + absl::Nanoseconds(1) / 2);
   EXPECT_FALSE(Holds(cell.Load()));
 }
@@ -123,7 +124,7 @@ TEST(SnapshotCellTest, R5InfiniteTimeToAskNeverComes) {
   }
 }
 
-// Without a coarse clock, a read gets the time from the clock itself and calls
+// Without a coarse clock, `Get` takes the time from `Clock::Now` and calls
 // `Load(now)`.
 TEST(SnapshotCellTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));

@@ -151,8 +151,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// The destructor of the Refreshable waits for threads inside the executor. So
-// the observer must not be called while the executor destroys a refused task.
+// The destructor of the Refreshable waits for threads inside the executor. If
+// the destruction of a refused task called the observer there, the destructor
+// would wait for the observer.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -232,9 +233,9 @@ TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
   EXPECT_EQ(probe_.uses(), uses);
 }
 
-// Here the snapshot cell answers the read, and the machine is not asked.
+// Here the snapshot cell answers the `GetAsync`, and the machine is not asked.
 TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
-  // The cell answers reads only if the clock has a coarse form, and
+  // The cell answers a `GetAsync` only if the clock has a coarse form, and
   // ProbeExecutor's clock has none.
   class CoarseProbe : public ProbeExecutor {
    public:
@@ -390,7 +391,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Regression test: in the past, the library called the source nevertheless.
+// Regression test: in the past, the library called the source after the end.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {

@@ -28,10 +28,10 @@ struct KeepTokenOptions {
 
 // Requests a token and, if `options.api_url` is set, calls the API once. If the
 // request fails or the API cannot be reached, returns an error whose message is
-// one line.
+// one line. Otherwise keeps the token valid until `stop()` returns true, even
+// if nobody reads the token.
 //
-// After that, keeps the token valid until `stop()` returns true, even if nobody
-// reads it. Prints each failed call of the API, each event that `Describe`
+// Until then, prints each failed call of the API, each event that `Describe`
 // describes and, from time to time, the current state. Between calls of the
 // API, calls `stop` about ten times per second, and writes about one row per
 // second to `csv`. Returns UNAVAILABLE at the end if `csv` could not be

@@ -31,7 +31,7 @@ struct CurlTransportOptions {
   // included. At least 1 ms. More than one day counts as one day.
   absl::Duration connect_timeout = absl::Seconds(10);
   // When a request ends, its connection is kept for further requests. If there
-  // are then more connections than this, both idle and in use, an idle
+  // are then more connections than this, counting those in use, an idle
   // connection is closed. At least 0; if 0, each request makes a connection of
   // its own.
   int max_idle_connections = 8;
@@ -50,8 +50,8 @@ struct CurlTransportOptions {
 //   - It speaks TLS 1.2 or later, and HTTP/1.1. It sends no cookies and reads
 //     no .netrc.
 //   - It makes a new connection if the server has closed an idle connection or
-//     has sent something unasked over it. It does not see what the TLS library
-//     has read together with the previous answer.
+//     has sent something unasked over it. But it does not notice unasked bytes
+//     that the TLS library has read together with the previous answer.
 //   - It sends no request twice. If the connection ends after libcurl has begun
 //     to send the request, and no answer has come, the request fails with
 //     UNAVAILABLE.
