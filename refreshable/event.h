@@ -46,9 +46,9 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
-  // An attempt failed; `status` is the cause. Without a kAttemptStarted before
-  // it, the source was not called, because too many earlier calls have not been
-  // answered.
+  // An attempt failed; `status` is the cause. If no kAttemptStarted announced
+  // the attempt, the source was not called: too many earlier calls have not
+  // been answered.
   kAttemptFailed,
   // Nobody waits for an attempt any longer:
   // - The attempt timed out. kAttemptFailed follows.
@@ -64,7 +64,7 @@ enum class EventKind {
   kBackoff,           // An attempt failed, and a wait begins (`delay`).
   kStateChanged,      // The token's state changed to `freshness`.
   kExhausted,  // There were too many failures in a row; no token is usable.
-  kHealed,     // The first token since kExhausted was published. Not sent if
+  kHealed,     // A token has come, the first since kExhausted. Not sent if
                // `Reset` was called in between.
   // An expired token is being served (`RefreshPolicy::max_stale_on_error`).
   kDegraded,
@@ -135,9 +135,10 @@ struct Event {
   // kAttemptDiscarded: the answer's status if the answer is a failure, OK if it
   // is a token. In all other events: OK.
   absl::Status status;
-  // In kBackoff: how long no attempt is made. `Reset` and `Install`, for
-  // example, end this wait early. After a failed background refresh, a
-  // rejecting read or the token's expiry may also cause an earlier attempt.
+  // In kBackoff: how long no attempt is made. `Reset` and the publication of a
+  // token (`Install`, or a late answer) end this wait early. After a failed
+  // background refresh, a rejecting read, an invalidation or the token's expiry
+  // may also end it early.
   absl::Duration delay;
 };
 

@@ -36,8 +36,8 @@ Secret& Secret::operator=(const Secret& other) {
 }
 
 Secret& Secret::operator=(Secret&& other) noexcept {
-  // `taken` wipes the replaced bytes when this function returns. In `other`
-  // they would live until `other` is destroyed.
+  // `taken` wipes the replaced bytes when this function returns. A swap with
+  // `other` would keep them until `other` is destroyed.
   Secret taken(std::move(other));
   std::swap(bytes_, taken.bytes_);
   std::swap(size_, taken.size_);

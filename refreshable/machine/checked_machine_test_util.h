@@ -94,9 +94,9 @@ struct MachineInput {
   AttemptId id = AttemptId::kNone;
   Ms ms = 0;
   int number = 0;
-  // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`). In a
-  // kSucceed, `ms` then counts from the start of the attempt. Otherwise `ms`
-  // counts from now.
+  // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`). `ms`
+  // counts from the start of the attempt in a kSucceed with a relative expiry,
+  // else from now.
   bool relative = false;
   // kSucceed: whether the token equals the token that is held or was withdrawn.
   bool same_as = false;
@@ -119,9 +119,9 @@ class CheckedMachine {
 
   // Returns an empty string, or the first clause that the machine breaks.
   std::string Apply(const MachineInput& input);
-  // B8: checks that a few reads lead to a token, even if the calls that are
-  // outstanding now never return. If refreshing is fatal, resets it first.
-  // Returns an empty string, or what is broken.
+  // B8: checks on a copy that a few reads lead to a token. In this check, the
+  // calls that are outstanding now never return. If refreshing is fatal, the
+  // copy is reset first. Returns an empty string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

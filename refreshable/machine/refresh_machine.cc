@@ -493,8 +493,8 @@ void RefreshMachine::ForgetAbandoned() {
   trouble_->abandoned.beyond = 0;
 }
 
-// Makes a flight that a rejecting read has waited for a foreground flight
-// (A10). Does so only if the token can no longer be served to anybody.
+// Makes the flight a foreground flight if a rejecting read has waited for it
+// and the token is not servable (A10).
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejecting_read_waits || servable(now))
     return;
@@ -730,8 +730,8 @@ absl::Duration RefreshMachine::RowBackoff(int attempts) {
       jitter_);
 }
 
-// Tells the observer if the freshness has changed, and once if refreshing has
-// become exhausted.
+// Tells the observer if the freshness has changed or refreshing has become
+// exhausted.
 void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   const Freshness present = freshness(now);
   if (present != told_freshness_) {

@@ -359,9 +359,9 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // A read that is being made, or that looks for a token again in a task,
-      // may itself notice the timeout. Such a read came too late to join the
-      // attempt.
+      // If the attempt timed out, a read may be the first to notice. The read
+      // is then being made, or looks for a token again in a task. It came too
+      // late to join the attempt.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
@@ -409,8 +409,8 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   }
 }
 
-// This call hangs if the Refreshable holds a lock around its user code,
-// contrary to E5.
+// Called while the Refreshable runs user code. If it holds a lock then,
+// contrary to E5, the call of `stats` hangs.
 void World::BackIn() {
   if (alive_ != nullptr) alive_->stats();
 }

@@ -135,8 +135,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     const Frame* const outer = innermost;
   };
 
-  // Decrements `running_`, which the caller has incremented, even if the task
-  // throws.
+  // The destructor decrements `running_`, even if the task throws. The code
+  // that makes a Running has incremented `running_` before.
   struct Running {
     ~Running() {
       absl::MutexLock lock(&core->mu_);
@@ -165,8 +165,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       node.push_back(std::move(task));
       absl::MutexLock lock(&mu_);
       if (closed_) return false;
-      // The handler does not own the task, because `Stop` must be able to
-      // destroy a task in a context that nobody runs any longer.
+      // The queue owns the task, and the handler does not. So `Stop` can
+      // destroy the task even if nobody runs the context any longer.
       asio::post(context,
                  [self = shared_from_this(), queue] { self->RunTask(queue); });
       queue->splice(queue->end(), node);

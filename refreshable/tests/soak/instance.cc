@@ -150,8 +150,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token may have been published earlier. Its real end is then not later
-    // than `end`.
+    // The token may have been published before `published`. Its real end is
+    // then not later than `end`.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
@@ -210,8 +210,8 @@ void Checks::Published(const TokenLease& lease) {
   absl::MutexLock lock(&mutex_);
   NoteChange({lease.generation().value(), lease.token().made(),
               lease.token().asked()});
-  // Install publishes only tokens with new ids, so this token came from the
-  // source.
+  // A token with the id of an earlier token came from the source, because
+  // Install publishes only new ids.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
     Wrong("F5", "the token that was rejected was published again");
