@@ -96,8 +96,9 @@ bool Measure(int threads, int installs) {
     });
   }
   for (std::thread& publisher : publishers) publisher.join();
-  // For each thread inside `Install`, at least three tokens are not superseded:
-  // the published token, and at least two copies of the new token.
+  // At the peak, all threads are assumed to be inside `Install`. Each of them
+  // then has at least three tokens that are not superseded: the published token
+  // and at least two copies of the new token.
   const int64_t superseded = tokens_peak - 3 * threads;
   const int64_t bound =
       (threads + refreshable::internal::HazardDomain::kMostHandedOver) *

@@ -81,8 +81,9 @@ class ExecutorConformanceTest
   // Returns a task whose destructor calls `CallBack` and then notifies
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // Calls the executor on another thread. Ends the program if these calls do
-  // not return, because the executor holds a lock while it runs user code.
+  // Calls methods of the executor on another thread. If the executor holds a
+  // lock while it runs user code, these calls do not return. This function then
+  // ends the program.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

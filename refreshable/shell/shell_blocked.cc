@@ -10,9 +10,9 @@
 // reasons:
 //
 // - Its read has ended.
-// - It may run a submitted attempt. One such thread is woken. If it leaves
+// - It may run the queued attempt. Only one such thread is woken. If it leaves
 //   without running the attempt, it wakes another.
-// - Its deadline has passed. The timeout of its sleep may not count the time
+// - Its deadline has passed. The timeout of its sleep may leave out the time
 //   while the computer is suspended. So one thread, the leader, reads the
 //   BootTime every second and wakes each thread whose deadline has passed.
 // - It is the new leader.
@@ -67,9 +67,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   {
     Section section(this);
     if (closed_) return Destroyed();
-    // Between two flights, a read without a usable token gets the last error
-    // again (see `Decisions::fails_until`). Asking the machine would hold the
-    // lock longer, and very many threads may be waiting for it.
+    // If a read fails because no attempt is permitted yet, later reads get the
+    // same error (see `Decisions::fails_until`). Asking the machine would hold
+    // the lock longer, and very many threads may be waiting for the lock.
     if (trouble_ != nullptr && request.rejected == Generation() &&
         (active_ == nullptr || !HasThisThread(active_->in_attempt)) &&
         clock().CoarseBoot().Ticks() < trouble_->fails_until_ticks) {
@@ -114,7 +114,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
 }
 
 // Blocks until the read has an outcome. If that is OK, the caller must load the
-// token from the cell, or ask the machine again.
+// token from the cell. If that token does not answer the read, the caller must
+// ask the machine again.
 absl::Status Shell::Await(BlockedRead& read) {
   for (;;) {
     std::optional<absl::Status> outcome = Block(read);
@@ -203,10 +204,9 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
         return std::nullopt;
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
-        // If the timer is lost, the leader calls the machine in place of the
-        // timer. It calls only when the call is due. Otherwise the calls would
-        // never stop: a leader resigns before it calls, and so wakes the next
-        // leader.
+        // If the timer is lost, the leader calls OnWake instead. Before the
+        // call, the leader resigns and so wakes the next leader. Without the
+        // check of `wake_at`, each next leader would also call OnWake at once.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -235,9 +235,9 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
 }
 
 // Called after Drive. Returns nullopt if the read is `Ready` or its deadline
-// has passed; the caller must then call Block again. A settled read waits here
-// for that. Any other read gets an error, because the executor has nothing to
-// run that could settle it.
+// has passed; the caller must then call Block again. A settled read first waits
+// here until it is `Ready` or its deadline has passed. Any other read gets an
+// error, because the executor has nothing to run that could settle it.
 std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (;;) {
@@ -253,7 +253,8 @@ std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
       }
       read.waiting = true;
     }
-    // The read is settled, so another thread will wake this thread.
+    // The thread that settled the read will end it after the user's hook, and
+    // then wake this thread.
     read.wakeup.Wait(kLongestWait);
   }
 }
@@ -304,8 +305,8 @@ void Shell::ElectLeader() {
   }
 }
 
-// If an attempt is queued, wakes one waiting thread that may run it. A thread
-// that is not waiting looks for a queued attempt before it waits.
+// If an attempt is queued, wakes one waiting thread that may run it. Threads
+// that are not waiting look for a queued attempt before they wait.
 void Shell::WakeRunner() {
   if (active_ == nullptr || machine_.queued() == AttemptId::kNone) return;
   for (auto& [id, read] : active_->blocked) {

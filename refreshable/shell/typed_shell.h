@@ -48,9 +48,9 @@ class TypedShell final : public Shell {
       : Shell(WithHooks(std::move(config), std::move(on_token_changed),
                         std::move(same_token))),
         source_(std::move(source)) {
-    // Shell's constructor must not call Register: a concurrent fork() could
-    // call AfterForkInChild, a virtual method, while the vtable pointer
-    // changes.
+    // Shell's constructor must not call Register. Another thread could then
+    // fork while the vtable pointer changes, and the child would call
+    // AfterForkInChild, a virtual method.
     Register();
   }
   ~TypedShell() override { Unregister(); }
@@ -157,7 +157,8 @@ class TypedShell final : public Shell {
 #endif
     inside->now = false;
     // `threw` is true if an exception destroyed `done`. If the source caught
-    // that exception, the attempt has not failed yet.
+    // that exception, the catch block above did not run, and the attempt has
+    // not failed yet.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);

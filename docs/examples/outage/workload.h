@@ -44,8 +44,8 @@ struct Tally {
   // Requests sent with a token that expired on the way to the API.
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
-  // The time from the recovery of the endpoint to the end of the first later
-  // call that ended with kOk. Unset if there is no such call.
+  // The time from the recovery of the endpoint until a call next ended with
+  // kOk. Unset if no call has done so.
   std::optional<absl::Duration> healed_after;
 };
 
