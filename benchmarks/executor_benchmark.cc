@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures a ThreadExecutor's timers, and refreshes beside hanging sources on
-// the same executor:
+// Measures the timers of a ThreadExecutor, and the time that refreshes on it
+// take:
 //
 //   bazel run -c opt //benchmarks:executor_benchmark
 //

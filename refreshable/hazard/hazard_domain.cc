@@ -200,9 +200,9 @@ class Domain final : public HazardDomain {
   }
 
   // Registers the domain's handlers of fork(). Called by a static initializer,
-  // or at the first use of the domain if that is earlier. A fork() that has
-  // begun runs no handlers that are registered later. A scan that it copied
-  // would never end in the child.
+  // or at the first use of the domain if that is earlier. Later could be too
+  // late, because a fork() that has begun runs no handlers registered then. It
+  // could copy an unfinished scan, which would never end in the child.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -268,9 +268,10 @@ class Domain final : public HazardDomain {
     }
 #endif
     // (M2) A reader sets this flag, claims a shared slot, and then checks the
-    // cell. These operations and this load are sequentially consistent. So if
-    // this load returns false, such a reader will find that the retired node
-    // has been replaced in the cell.
+    // cell. These operations and this load are sequentially consistent. If this
+    // load returns false, such a reader checks the cell after this load. By
+    // then each node that a scan examines here has been replaced. So the scan
+    // may skip the shared slots.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -293,20 +294,21 @@ class Domain final : public HazardDomain {
   // `incoming_`.
   std::atomic<uint64_t> takings_{0};
   // (M5) The number of nodes that were retired since this was last reset. The
-  // first scan of each call of TryToScan resets this after taking the nodes. A
-  // thread that finds kMostHandedOver or more here must wait until a scan has
-  // taken its node.
+  // first scan of each call of TryToScan sets this to kMostHandedOver before it
+  // takes the nodes, and resets it after that. A thread that finds
+  // kMostHandedOver or more here must wait until a scan has taken its node.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.
   const HazardNode* retained_ = nullptr;  // Nodes that a scan found in use.
-  int most_incoming_ = 0;  // The most incoming nodes that one scan has taken.
+  // The largest number of nodes that one scan has taken from `incoming_`.
+  int most_incoming_ = 0;
   int64_t scans_ = 0;
   int64_t barriers_ = 0;
   // Set while a thread scans or forks.
   std::atomic<bool> scanning_{false};
-  // (M5) Set if a scan is needed and perhaps has not begun yet. The scanning
-  // thread checks this flag after its scan, so other threads need not wait.
+  // (M5) Requests a scan. A scanning thread resets this flag before each scan.
+  // It checks the flag after the scan, so threads that set it need not wait.
   std::atomic<bool> pending_{false};
   // The number of threads that are in fork(). A thread must find 0 here before
   // it tries to set `scanning_` for a scan.
@@ -362,10 +364,10 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   set(slot.waited_for, waited_for == kYes ? 1 : 0);
 }
 
-// (M7) Returns true if no other thread owns a record. Then this thread sees all
-// that others have announced, and later reads cannot get the nodes taken from
-// `incoming_`. So a scan needs no heavy barrier to free those that no slot
-// announces.
+// (M7) Returns true only if no other thread owns a record. Then this thread
+// sees all that others have announced. Later reads cannot get the nodes that
+// the calling scan has taken. So the scan needs no heavy barrier to free those
+// of the nodes that no slot announces.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -461,8 +463,8 @@ void Domain::AfterForkInChild() {
   for (SharedRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
-  // The child registers anew. A thread of the parent may have run SetUp after
-  // fork() had copied the registrations and before it copied the memory.
+  // The child registers for membarrier(2) anew. If a thread of the parent ran
+  // SetUp during the fork(), the child may have the mode but no registration.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -610,16 +612,17 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 }
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
-  // (M3) This function and a scan access `waited_for` by read-modify-writes. So
-  // either this release sees that the slot is waited for or the scan sees the
-  // slot cleared.
+  // (M3) In symmetric mode, this function and a scan access `waited_for` by
+  // read-modify-writes. So either this release sees that the slot is waited for
+  // or the scan sees the slot cleared.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
   }
-  // (M8) If a scan found `node` retired in this slot, and another slot of the
-  // ring still announces `node`, the release of that other slot makes the scan.
-  // Otherwise a thousand holds of a replaced node would cause a thousand scans.
+  // (M8) If a scan found the retired `node` in this slot, and another slot of
+  // the ring still announces it, the release of that other slot makes the scan.
+  // Without this rule, a thousand holds of a replaced node would cause a
+  // thousand scans.
   pending_.exchange(true, std::memory_order_seq_cst);
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
@@ -648,7 +651,7 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
 }
 
 // `first` says whether this is the first scan of a call of TryToScan. (M5)
-// While a first scan takes the nodes, no thread can leave a node to it.
+// While such a scan takes the nodes, `handed_over_` makes publishers wait.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -664,9 +667,9 @@ const HazardNode* Domain::TakeIncoming(bool first) {
   return fresh;
 }
 
-// Moves each of `nodes` that no slot announces to the list `dead`, and returns
-// the others. If `mark` is set, marks the slots that announce one of `nodes` as
-// waited for, and all others as not waited for.
+// Returns those of `nodes` that a slot announces. Adds the others to the list
+// `dead`. If `mark` is set, calls SetWaitedFor for each slot: with kYes if the
+// slot announces one of `nodes`, else with kNo.
 const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                bool mark) {
   struct Candidate {
@@ -741,7 +744,8 @@ const HazardNode* Domain::Scan(bool also_incoming) {
 }
 
 // Does nothing if another thread is scanning or a fork() is in progress.
-// Otherwise scans until no other thread has set `pending_` meanwhile. (M5)
+// Otherwise scans, and scans again if another thread set `pending_` during the
+// scan. Then drops the references of the nodes that the scans returned. (M5)
 // Other threads leave at most kMostHandedOver nodes to this thread, because
 // publishers must not keep a reader busy forever.
 void Domain::TryToScan() noexcept {
@@ -761,8 +765,8 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) Threads wait here so that few retired nodes are untaken: at most
-// kMostHandedOver, plus one for each waiting thread. During a fork() there may
+// (M5) Threads wait here to keep `incoming_` short: at most kMostHandedOver
+// nodes, plus one for each thread in this function. During a fork() there may
 // be more.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
@@ -772,8 +776,8 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // `done` is the value of `takings_` after the next complete taking of nodes:
-  // 2 more than now, or 3 more while another scan is taking nodes.
+  // `done` is the value of `takings_` after the next taking that begins from
+  // now on: 2 more than now, or 3 more if a scan is taking nodes now.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

@@ -14,6 +14,7 @@
 
 namespace refreshable_examples {
 
+// What the token endpoint does in each phase.
 enum class Phase {
   kHealthy,     // Issues tokens.
   kBadGateway,  // Answers 502.

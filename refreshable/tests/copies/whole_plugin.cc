@@ -127,8 +127,8 @@ constexpr PluginApi kApi = {
 
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
-    // A thread that has read keeps the shared object loaded. So the first read
-    // is made on a thread that ends at once.
+    // A thread that has read a token keeps the shared object loaded until the
+    // thread ends. So a thread that ends at once makes the first read.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }
   return &refreshable::kApi;
