@@ -14,11 +14,11 @@
 // In the third group, a refresh has failed, and the next attempt is not due
 // yet. So each read fails at once.
 //
-// The times are medians over the refreshes. `calls` is the number of calls of
-// the endpoint: for each refresh in the first two groups, and for all reads
-// together in the third group. The first line of each group is the floor, code
-// without this library. `vs_floor` is the time per read divided by the floor's.
-// In the first group, this time is `join_ns` plus `told_ns`.
+// `join_ns` and `told_ns` are medians over the refreshes. `calls` is the number
+// of calls of the endpoint: for each refresh in the first two groups, and for
+// all reads together in the third group. The first line of each group is the
+// floor, code without this library. `vs_floor` is the time per read divided by
+// the floor's. In the first group, this time is `join_ns` plus `told_ns`.
 //
 // If the first argument is --benchmark_min_time=VALUE, the program only checks
 // that it works.
@@ -135,9 +135,9 @@ class BetweenAttempts : public OnThreads {
   }
 };
 
-// `Reset(pattern, 0)` calls `pattern.Reset()` if there is such a method,
-// because 0 is an int and so prefers that overload. `Pump` does the same with
-// `pattern.Pump()`.
+// `Reset(pattern, 0)` calls `pattern.Reset()` if there is such a method, and
+// otherwise does nothing. 0 is an int, so the overload that takes an int is
+// preferred where it exists. `Pump` does the same with `pattern.Pump()`.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();
@@ -168,7 +168,8 @@ double VsFloor(const std::string& group, double ns) {
   return ns / times["floor"];
 }
 
-// Prints nothing if either time was not measured.
+// Prints the ratio of Refreshable's time to the time of `base`, unless one of
+// them was not measured.
 void PrintTargetOf(const std::string& group, const char* base, double at_most) {
   auto& times = Times()[group];
   const double ours = times[OnThreads::kName];

@@ -14,8 +14,8 @@
 // A repetition is disturbed if the floor gained little from the second thread,
 // or took much longer than in another repetition. The program makes disturbed
 // repetitions again, up to a limit. If some are still disturbed, the gates with
-// two threads cannot be judged. The gates with one thread cannot be judged if
-// the floor, with one thread, took much longer in one repetition than in
+// several threads cannot be judged. The gates with one thread cannot be judged
+// if the floor, with one thread, took much longer in one repetition than in
 // another.
 //
 // Some gates demand that a read is many times as fast as the patterns that
@@ -52,8 +52,9 @@ namespace {
 
 struct Subject {
   std::string name;
-  // Makes a new instance for `measure`. The earlier instances are kept, so that
-  // results do not depend on the address of one instance.
+  // Makes a new instance for `measure`. The earlier instances are kept, so each
+  // instance has an address of its own. Then results do not depend on a single
+  // address.
   std::function<void()> renew;
   // Returns the elapsed nanoseconds divided by the number of reads of all
   // threads. `placement` says where the loop lies in memory (see
@@ -157,7 +158,8 @@ double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
 
-// Why the gates cannot be judged. If a reason is empty, they can.
+// Why the gates with one thread, and those with more, cannot be judged. An
+// empty string means that they can.
 struct Disturbance {
   std::string one_thread;
   std::string two_threads;  // Includes the reason in `one_thread`.
@@ -224,8 +226,8 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
         subject.ns[threads].pop_back();
       }
     }
-    // The floor may now have a new fastest repetition. So all repetitions are
-    // checked again.
+    // Each repetition is compared with the floor's fastest one, which may now
+    // be another. So all repetitions are checked again.
     i = 0;
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);
@@ -314,7 +316,7 @@ class Gates {
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
   // In a process with one thread, glibc and libstdc++ avoid atomic
-  // instructions.
+  // instructions. So `second` lives as long as the measurements last.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -322,9 +324,9 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The subjects from `kOthers` up to `beyond_others` are the patterns that
-  // lock, over which some gates demand a lead. The later subjects are only
-  // printed. They never free an old token, or have the drawbacks that
+  // The subjects from `kOthers` up to `beyond_others` lock, and free old
+  // tokens. Some gates demand a lead over them. The later subjects are only
+  // printed. Each of those leaks old tokens, or has drawbacks that
   // lock_free_baselines.h lists.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;

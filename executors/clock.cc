@@ -103,10 +103,10 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
       nanos == std::numeric_limits<int64_t>::min()) {
     return nanos;
   }
-  // `Ticks()` is T, the whole second that time(2) returns. The kernel may
-  // update T late. This code allows for 1 s, so the present moment is before T
-  // plus 2 s. If T is less than the result of this function, `t` is T plus 2 s
-  // or later.
+  // `Ticks()` is T, the whole second that time(2) returns. This code assumes
+  // that the kernel updates T at most 1 s late. So the present moment is before
+  // T plus 2 s. If T is less than the result, `t` is at least T plus 2 s, and
+  // so in the future.
   return absl::ToUnixSeconds(t) - 1;
 }
 

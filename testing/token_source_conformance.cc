@@ -105,8 +105,8 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // The clause sees a failure, because the destroyed FetchDone answers with
-      // an error.
+      // When the exception leaves `Fetch`, the FetchDone is destroyed and
+      // answers with an error. So the clause sees a failure.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -215,8 +215,8 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: the rejected generation says that a token was rejected, whatever the
-  // reason is.
+  // A3: a context that names a rejected generation says that a token was
+  // rejected, whatever the context's reason is.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :

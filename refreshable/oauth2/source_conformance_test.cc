@@ -124,8 +124,9 @@ class RefreshTokenRig final : public ClientCredentialsRig {
     options.grant = RefreshTokenGrant{tokens};
     return *CreateSource(std::move(options));
   }
-  // Most tests with a server that hangs need two requests at the same time, or
-  // a call that can be cancelled. Attempts with a refresh token allow neither.
+  // Most tests of a hanging server need two simultaneous requests, or a call
+  // that heeds cancellation or its timeout. Attempts with a refresh token offer
+  // none of these.
   bool Stall() override { return false; }
 };
 

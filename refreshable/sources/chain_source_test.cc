@@ -260,8 +260,8 @@ TEST(ChainSourceTest, AnUntriedKeyIsGivenAfterAnotherMembersWasRejected) {
   EXPECT_THAT(token->Get(options), HoldsToken("key"));
 }
 
-// If the chain asked each next member by a nested call, so many members would
-// overflow the stack.
+// 50,000 members would overflow the stack if the chain asked each next member
+// by a nested call.
 TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   std::vector<Chain::Member> members;
   const Source failing = BlockingSource<std::string>(
@@ -274,7 +274,8 @@ TEST(ChainSourceTest, ManyMembersFailInOneCall) {
 }
 
 // A source that answers each call on a new thread, once `go` is notified. The
-// destructor joins the threads and then notifies `destroyed`. Both may be null.
+// destructor joins the threads and then notifies `destroyed`. `go` and
+// `destroyed` may be null.
 class ThreadedSource final : public TokenSource<std::string> {
  public:
   explicit ThreadedSource(Result result, absl::Notification* go = nullptr,
@@ -330,7 +331,8 @@ TEST(ChainSourceTest, MembersAnswerOnThreadsOfTheirOwn) {
 }
 
 // The chain is destroyed while the first member's thread asks the second
-// member. The first member's destructor joins that thread.
+// member. The first member's destructor joins that thread, so it must run on
+// another.
 TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   absl::Notification go;
   absl::Notification destroyed;
