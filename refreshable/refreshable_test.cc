@@ -162,8 +162,8 @@ TEST_F(RefreshableTest, B5EachWaiterGetsTheErrorOnce) {
 
 TEST_F(RefreshableTest, A2RunningAttemptIsReplacedAndNobodyNotices) {
   const auto token = MakeWithToken();
-  // The expired token is so old that its invalidation does not count as a
-  // failure.
+  // At 80 s, the token has expired. It is older than `young_token_age`, so its
+  // invalidation does not count as a failure.
   AdvanceTo(absl::Seconds(80));
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();

@@ -25,8 +25,9 @@ namespace refreshable {
 namespace executors_internal {
 namespace {
 
-// A waiting thread reads the clock at least this often. A timed wait may ignore
-// the time for which the computer is suspended, but the clock counts it.
+// A thread that waits for a point in time reads the clock at least this often.
+// A timed wait may ignore the time for which the computer is suspended, but the
+// clock counts it.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // If no thread takes a queued task for this long, another thread is created, up
@@ -218,7 +219,7 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::CheckWatched(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // The system may have refused a thread before.
+  // Tries again, because the system may have refused a thread before.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving || lane.threads >= lane.max) return;
@@ -297,9 +298,10 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Waits until this thread is woken. Returns true if the thread must look for a
-// task, and false if it must end. A thread beyond `lane.kept` ends after
-// `idle_timeout`.
+// Waits until this thread is woken or the pool is closed. If the lane has more
+// than `lane.kept` threads, waits for at most `idle_timeout`. Returns true if
+// the thread must check `closed_` and the queue again, and false if it must
+// end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);

@@ -85,9 +85,12 @@ bool IsLoginNeeded(const absl::Status& status);
 //
 // If a new token cannot be stored, it is kept in memory and used. The next
 // attempt tries again to store the token before presenting it. Until the token
-// has been stored, no token is loaded. If an attempt cannot load the token, it
-// presents the token in memory. If there is no token in memory, the attempt
-// fails with the code of the store's status.
+// has been stored, no attempt loads a token, because the stored token is
+// probably older.
+//
+// If `RefreshTokenStore::Load` fails with an error other than NOT_FOUND, the
+// attempt presents the token in memory. If there is no token in memory, the
+// attempt fails with the code of the store's status.
 //
 // Thread-safe. After a fork(), the parent or the child may present the token,
 // but not both. The store and `on_store_failed` may be destroyed on a thread of
@@ -121,9 +124,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // How long a transport waits for the answer after the attempt's timeout.
     // Not negative.
     absl::Duration late_answer = absl::Seconds(30);
-    // Called with the status of each call of the store that has failed. A
-    // NOT_FOUND from `Load` is not a failure. Called without a lock. May be
-    // empty.
+    // Called with the status of each failed call of the store. A NOT_FOUND from
+    // `Load` is not a failure. Called without a lock. May be empty.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
@@ -183,9 +185,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // Waits for a turn without blocking. Then calls `granted`, inside Await or
   // later on any thread. `granted` gets the turn, or an error if no token may
   // be presented. `wanted` must return OK as long as the attempt should go on.
-  // Otherwise the wait ends, and `granted` gets the error of `wanted`. `wanted`
-  // is called when the turn comes, in Sweep, and in every Await of another
-  // attempt. Both functions are called without a lock.
+  // If `wanted` returns an error, the wait ends, and `granted` gets that error.
+  // `wanted` is called when the turn comes, in Sweep, and in every Await of
+  // another attempt. Both functions are called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
   // Gives turns to the attempts that wait. An attempt must call this after it

@@ -176,8 +176,8 @@ class CommandRun {
   const SecretBuffer& err() const { return err_; }
 
   // Waits until the program has exited and its output is closed, or until the
-  // group has got SIGKILL. Returns an error if the program took too long or
-  // printed too much, or if the attempt was cancelled.
+  // program's process group has got SIGKILL. Returns an error if the program
+  // took too long or printed too much, or if the attempt was cancelled.
   absl::Status Await() {
     const BootTime start = Now();
     const BootTime deadline =
@@ -196,8 +196,8 @@ class CommandRun {
   // Reads what there is to read, and sends the group a signal if that is due.
   // Returns whether only Reap is left to do.
   bool Step(BootTime deadline) {
-    // Must come before the pipes are read: after the exit, they contain all
-    // that the program has written.
+    // Must come before the reads below. Otherwise output that the program
+    // writes between the reads and its exit could be missed.
     const bool exited = child_.HasExited();
     child_.out().Drain(output_);
     child_.err().DrainAll(err_);

@@ -130,7 +130,7 @@ void ChildProcess::Kill() {
 void ChildProcess::Stop() {
   if (pid_ < 0) return;
   kill(pid_, SIGSTOP);
-  // WNOWAIT leaves a child that has ended to `Reap`.
+  // Because of WNOWAIT, `Reap` can still reap a child that has ended.
   siginfo_t info = {};
   while (waitid(P_PID, pid_, &info, WSTOPPED | WEXITED | WNOWAIT) != 0 &&
          errno == EINTR) {
