@@ -133,7 +133,8 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
   pool = pool_;
   // In a child that has never used the executor, `pool` is still the parent's.
   // A thread that exists only in the parent may have held the lock of that pool
-  // during the fork().
+  // during the fork(). So in the child, that pool's `Shutdown` could wait
+  // forever.
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
 }
 
@@ -194,7 +195,7 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
     if (shut_down_) fresh->Shutdown(absl::ZeroDuration());
     return fresh.get();
   }
-  // Another thread has created the child's pool meanwhile.
+  // Another thread has already put the child's pool into `pool_`.
   fresh->Shutdown(absl::InfiniteDuration());
   fresh->Release();
   return pool;

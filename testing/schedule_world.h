@@ -160,6 +160,7 @@ class World {
   // last.
   const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }
   // Returns whether the `index`-th GetAsync exists and has not been cancelled.
+  // After `Destroy`, returns false.
   bool cancellable(size_t index) const;
 
   // Must be called before each step. `step` is the step's label, a number that
@@ -175,9 +176,9 @@ class World {
   std::string Fingerprint() const;
   // Checks that refreshing recovers from this state. From now on, the source
   // answers every call with a new token, and the executor accepts everything.
-  // If `reset` is false, lets time pass until the next attempt may start. If
-  // `reset` is true, or health() says `fatal`, calls Reset(). The next read
-  // must then return a token, and every read must end.
+  // Calls Reset() if `reset` is true or health() says `fatal`. Otherwise lets
+  // time pass until the next attempt may start. The next read must then return
+  // a token, and every read must end.
   void CheckRecovers(bool reset);
   // Returns the first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
@@ -238,10 +239,9 @@ class World {
   // The label of the step that queued a task, and the task's number among the
   // tasks of that step.
   using Origin = std::pair<int, int>;
-  // A read that may have joined the refresh in flight: the number of retries
-  // that the read asked for, and the origin of the task that ran the read's
-  // callback. Without such a task, the origin is the label of the step in
-  // progress, and -1.
+  // A read that may have joined the refresh in flight: how many retries it
+  // permits, and an origin. The origin is that of the task that may have run
+  // the read's callback. Without such a task, the origin is `step_` and -1.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -253,7 +253,7 @@ class World {
   struct ReadPlan {
     // The published generation that the read rejects, or 0.
     refreshable::Generation rejected;
-    // Whether the executor accepts everything, and no timer may be late.
+    // Whether the executor accepts everything, and certainly no timer is late.
     bool steady;
     bool refreshing;
     // Whether the read is a rejecting read (A7).
@@ -369,7 +369,7 @@ class World {
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `handled_at_` is when the Refreshable last handled everything that was
   // overdue. `read_at_` and `ran_at_` are the times of the last read and the
-  // last task since then, which may have left something overdue.
+  // last task since then. Both may have left something overdue.
   refreshable::BootTime handled_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();

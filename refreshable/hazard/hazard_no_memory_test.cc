@@ -64,7 +64,7 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
     Hold(cell_);
     refuse = true;
     // Now the thread has three slots of its own, unless the domain is in
-    // symmetric mode. It gets no more.
+    // symmetric mode. The thread gets no more.
     holds = Take600(cell_);
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);

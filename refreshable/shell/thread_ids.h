@@ -15,7 +15,8 @@ namespace refreshable {
 namespace internal {
 
 // The threads inside some part of the code. A thread that has entered it
-// several times is listed several times. The first entry needs no allocation.
+// several times is listed several times. Adding a thread to an empty list needs
+// no allocation.
 class ThreadIds {
  public:
   void AddThisThread();

@@ -248,7 +248,7 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
 
 // ---- R6: two clocks ----
 
-// Regression test: in the past, the read started no refresh.
+// Regression test: in the past, the last read below started no refresh.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -452,8 +452,8 @@ TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   EXPECT_TRUE(watch.expired());
 }
 
-// Regression test: in the past, the library cancelled a timer that was due when
-// a callback ran. So the token was served after its expiry.
+// Regression test: in the past, when a callback ran, the library cancelled a
+// timer that was already due. So the token was served after its expiry.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());

@@ -77,8 +77,8 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread reads the time only in every 101st call. So it may return
-        // an earlier time than another thread has already returned.
+        // Each thread reads the time only in every 101st call. So a call may
+        // return an earlier time than another thread has already returned.
         thread_local Instant cached;
         thread_local int left = 0;
         if (left-- <= 0) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshableClient: the client of the outage example that uses this library.
+// RefreshableClient: the outage example's client that uses this library.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
@@ -20,8 +20,8 @@ namespace refreshable_examples {
 
 class RefreshableClient final : public Client {
  public:
-  // `Token` and `Call` wait for tokens until `timeout` has passed since their
-  // start. `token` must outlive the client.
+  // `Token` and `Call` stop waiting for a token `timeout` after they were
+  // called. `token` must outlive the client.
   RefreshableClient(refreshable::Refreshable<std::string>* token,
                     absl::Duration timeout)
       : token_(token), timeout_(timeout) {}
