@@ -31,7 +31,7 @@ RefreshPolicy Ahead() {
   return policy;
 }
 
-// ---- What an attempt brings ----
+// ---- One refresh at a time, and the answers of attempts ----
 
 TEST(RefreshMachineRefreshTest, F1ARefreshThatIsUnderWayIsTheOnlyOne) {
   MachineDriver d(Ahead());

@@ -90,9 +90,9 @@ class FileSource final : public TokenSource<Token> {
   struct Options {
     // Not empty. A relative path is resolved anew for each reading.
     std::string path;
-    // How long after the start of the attempt its token expires, if `parse`
-    // states no expiry. Positive. If infinite, such a token never expires: the
-    // file is read again only if the token is rejected or withdrawn.
+    // The lifetime of a token for which `parse` states no expiry, counted from
+    // the start of the attempt. Positive. If infinite, the token never expires:
+    // the file is read again only if the token is rejected or withdrawn.
     absl::Duration lifetime = absl::Minutes(2);
     // How long after the start of an attempt its token becomes stale. The file
     // is then read again if the token is in use. Positive. A finite value is
