@@ -136,9 +136,9 @@ struct Event {
   // is a token. In all other events: OK.
   absl::Status status;
   // In kBackoff: how long no attempt is made. `Reset` and the publication of a
-  // token (`Install`, or a late answer) end this wait early. After a failed
-  // background refresh, a rejecting read, an invalidation or the token's expiry
-  // may also end it early.
+  // token (`Install`, or a late answer) end this wait early. If a background
+  // refresh failed, a rejecting read, an invalidation or the token's expiry may
+  // also end the wait early.
   absl::Duration delay;
 };
 

@@ -383,8 +383,8 @@ TEST_P(ExecutorConformanceTest, TimerIdsAreNeverReused) {
 }
 
 TEST_P(ExecutorConformanceTest, CancelledTimerNeverRuns) {
-  // The cancelled timer is due but cannot have run, because timers run one
-  // after another.
+  // A timer's task arms a second timer, which is due at once, and cancels it.
+  // The second timer cannot have run yet, because timers run one after another.
   Fate fate;
   absl::Notification cancelled;
   executor().RunAfter(absl::ZeroDuration(), [&] {

@@ -371,8 +371,8 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: errors name the same wall time for the next attempt. That time changes
-  // only when the attempt is moved or is due.
+  // B9: all errors name one wall time for the next attempt. That time is
+  // computed anew only when the attempt is due or rescheduled.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -437,8 +437,8 @@ class CheckedMachine::StepChecker {
     }
     return RejectedBy(input_, was_);
   }
-  // Whether a read rejects the present token, which may still be served to
-  // other reads.
+  // Whether a read rejects the present token while that token may still be
+  // served to other reads.
   bool IsRejecting() const {
     return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
            (is_.Usable() || is_.Grace());
@@ -1012,8 +1012,8 @@ class CheckedMachine::StepChecker {
   bool told_failure_ = false;
   // Whether `Decisions::failure` must blame the executor (E2).
   bool told_lost_ = false;
-  // The code of `Decisions::failure` if its `rejected` must be true. If
-  // `rejected` must be false, this is nullopt.
+  // The code that `Decisions::failure` must have if its `rejected` must be
+  // true; nullopt if `rejected` must be false.
   std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // Whether the queued attempt must be kept.
 };
@@ -1163,8 +1163,9 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   late.Perform(input, whole);
   std::string broken = ApplyOne(MachineInput(), wake);
   if (broken.empty()) broken = ApplyOne(input, rest);
-  // A reset alone counts the failure of an overdue attempt, whereas a reset
-  // after the wake forgets that failure.
+  // A reset alone has another effect: it clears the failure count before it
+  // notices that an attempt is overdue. A reset after the wake also clears the
+  // failure of that attempt.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
   // `a` is what the wake decided, `b` what `input` decided after the wake, and
   // `c` what `input` alone decided.

@@ -146,9 +146,10 @@ void Oracle::Started() {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
   // An attempt that was permitted when it was submitted may start, even if it
-  // is forbidden now. B7: since then, the token's expiry may have made
-  // refreshing exhausted. B3: since then, a step back of the wall clock may
-  // have made the token usable again (`cooldown_over_`).
+  // is forbidden now. B7: if the token has expired since then, refreshing may
+  // be exhausted. So this does not check `Probes`. B3: after a step back of
+  // the wall clock that may have made the token usable (`cooldown_over_`), this
+  // ignores the cooldown.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));

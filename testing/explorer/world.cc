@@ -359,9 +359,9 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // If the attempt timed out, a read may be the first to notice. The read
-      // is then being made, or looks for a token again in a task. It came too
-      // late to join the attempt.
+      // A read may be the first to notice that the attempt timed out. Such a
+      // read came too late to join the attempt. It is being made (`calling`),
+      // or looks for a token again in a task (`in_task_`).
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
@@ -409,8 +409,8 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   }
 }
 
-// Called while the Refreshable runs user code. If it holds a lock then,
-// contrary to E5, the call of `stats` hangs.
+// Called while the Refreshable runs user code. E5: it holds no lock then. If it
+// held one, the call of `stats` would hang.
 void World::BackIn() {
   if (alive_ != nullptr) alive_->stats();
 }

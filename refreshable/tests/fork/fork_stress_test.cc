@@ -181,8 +181,8 @@ TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   gate.Open();
 }
 
-// Regression test: in the past, the destructor in the child waited for the
-// parent's thread inside the executor.
+// Regression test: in the past, the child waited in the Refreshable's
+// destructor for the thread inside the executor, which only the parent has.
 TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
