@@ -324,7 +324,7 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The subjects from `kOthers` up to `beyond_others` lock, and free old
+  // The subjects from `kOthers` up to `beyond_others` take a lock and free old
   // tokens. Some gates demand a lead over them. The later subjects are only
   // printed. Each of those leaks old tokens, or has drawbacks that
   // lock_free_baselines.h lists.

@@ -272,8 +272,9 @@ class Enumeration {
     if (f.running.has_value()) calls.push_back(*f.running);
     for (const ReferenceModel::Call& call : calls) {
       const AttemptId id = call.id;
-      // Lifetimes are whole seconds from now, so that a quarter of a token's
-      // life is a whole number of milliseconds.
+      // A relative expiry counts from the start of the call, so `elapsed` is
+      // added to it. Then every lifetime is whole seconds from now, and a
+      // quarter of it is whole milliseconds.
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});

@@ -30,8 +30,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// The attempt starts although more than `attempt_timeout` has passed, because
-// no other input has ended it.
+// The attempt has been queued for longer than `attempt_timeout`, but no timer
+// or read has ended it. So it starts.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -149,8 +149,8 @@ TEST(RefreshMachineLostTest, F6AnAnswerBeginsTheCountAnew) {
   }
   const absl::Duration fifth = d.t - S(30);
   d.Fail(absl::UnknownError("late"), std::nullopt, second);
-  // Because one call has returned, the sixth call may be made 60 s after the
-  // fifth.
+  // With no answer, the sixth call would have to wait 480 s after the fifth.
+  // The answer makes that 60 s.
   d.At(fifth + S(60)).Wake();
   d.Read();
   EXPECT_TRUE(d.Start().has_value());
