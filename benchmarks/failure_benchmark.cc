@@ -231,7 +231,8 @@ void ManyThreadsOneFlight(benchmark::State& state) {
       });
     }
     while (there < count) std::this_thread::yield();
-    // Gives all threads time to block, which some patterns cannot report.
+    // Gives all threads time to block. Some patterns cannot report whether a
+    // thread is blocked.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();

@@ -103,8 +103,8 @@ class World {
   // Cancels the `index`-th GetAsync, counted from 0, if it exists. Only
   // schedule::CancelRead may call this.
   void CancelRead(size_t index);
-  // Both call Refreshable::Invalidate: with the generation published last, or
-  // with the generation before that.
+  // Invalidate calls Refreshable::Invalidate with the generation published
+  // last, and InvalidateOld with the generation before that.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -240,8 +240,8 @@ class World {
   // tasks of that step.
   using Origin = std::pair<int, int>;
   // A read that may have joined the refresh in flight: how many retries it
-  // permits, and an origin. The origin is that of the task that may have run
-  // the read's callback. Without such a task, the origin is `step_` and -1.
+  // permits, and where it joined. If it joined in a task that was to run its
+  // callback, this is the task's origin. Otherwise this is `step_` and -1.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -253,7 +253,7 @@ class World {
   struct ReadPlan {
     // The published generation that the read rejects, or 0.
     refreshable::Generation rejected;
-    // Whether the executor accepts everything, and certainly no timer is late.
+    // Whether the executor accepts everything and no timer can be late.
     bool steady;
     bool refreshing;
     // Whether the read is a rejecting read (A7).
@@ -303,8 +303,8 @@ class World {
     handled_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
-  // Returns whether a timer may be late: a timer is due, or a timer was ever
-  // lost or refused.
+  // Returns whether a timer may be late: a timer is due, was lost, or may have
+  // been refused.
   bool Late() const;
   // Returns whether the Refreshable still waits for the answer to `call`.
   bool Live(const Call& call) const;
@@ -368,8 +368,9 @@ class World {
   int beyond_ = 0;
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `handled_at_` is when the Refreshable last handled everything that was
-  // overdue. `read_at_` and `ran_at_` are the times of the last read and the
-  // last task since then. Both may have left something overdue.
+  // overdue. A read or a task may leave something overdue. `read_at_` and
+  // `ran_at_` are the times of the last read and the last task since
+  // `handled_at_`.
   refreshable::BootTime handled_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();

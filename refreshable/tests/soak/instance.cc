@@ -150,8 +150,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token may have been published before `published`. Its real end is
-    // then not later than `end`.
+    // The token was published at `published` or earlier. So its real end is not
+    // later than `end`.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
@@ -210,8 +210,8 @@ void Checks::Published(const TokenLease& lease) {
   absl::MutexLock lock(&mutex_);
   NoteChange({lease.generation().value(), lease.token().made(),
               lease.token().asked()});
-  // A token with the id of an earlier token came from the source, because
-  // Install publishes only new ids.
+  // F5 applies to tokens from the source. A token with the id of an earlier
+  // token is one, because every installed token has a new id.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
     Wrong("F5", "the token that was rejected was published again");
@@ -279,8 +279,8 @@ bool Instance::Accounted() const {
 }
 
 LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
-  // If another thread destroys this instance during the read, `checks` keeps
-  // `used` alive.
+  // With kAtTheEnd, another thread may destroy this instance during the read.
+  // `checks` then keeps `used` alive.
   const std::shared_ptr<Checks> checks =
       where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
   Checks& used = *checks_;
