@@ -104,8 +104,8 @@ struct Day {
   // received its next token.
   std::vector<double> healed_after;
   int too_soon = 0;  // Calls made earlier than a Retry-After permitted.
-  // Clients that got more than one token in the two minutes after the event, in
-  // which a client reads twice.
+  // Clients that got more than one token in the first two minutes after the
+  // event. In these two minutes, a client reads twice.
   int minted_twice = 0;
 };
 

@@ -116,9 +116,9 @@ struct RefreshPolicy {
   // failures from before its publication then count again, too. A token from
   // `Install` is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
-  // The longest wait between two attempts that rejecting reads
-  // (`ReadOptions::rejected`) start. These waits grow like the backoffs
-  // of RetryPolicy. If unset, this is `retry.max_backoff`. Finite and at least
+  // The longest wait between two attempts started by rejecting reads
+  // (`ReadOptions::rejected`). These waits grow like the backoffs of
+  // RetryPolicy. If unset, this is `retry.max_backoff`. Finite and at least
   // `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long

@@ -199,8 +199,9 @@ TEST(RefreshMachineInvalidationTest, A5FailuresSinceThenStillCount) {
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// An answer clears all failures (A11), even a failure that did not count
-// towards exhaustion (B2). A later failure must count towards exhaustion.
+// An answer clears all failures (A11), even one that did not count towards
+// exhaustion (B2). Once cleared, that failure must not keep a later failure
+// from counting.
 TEST(RefreshMachineInvalidationTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);

@@ -158,7 +158,8 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Asks the server, or returns a cached token or failure if that is the fault.
+  // Asks the server. Some faults may make it return an earlier token or an
+  // earlier failure instead.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected

@@ -102,8 +102,8 @@ class RealServerTest : public testing::Test {
     return outcomes;
   }
 
-  // After the policy's minimum interval (1 s), an attempt to replace a rejected
-  // token is permitted.
+  // Waits until the policy's minimum interval (1 s) has passed since the last
+  // attempt. Then an attempt to replace a rejected token is permitted.
   static void WaitForInterval() {
     const absl::Time end = absl::Now() + absl::Seconds(1.5);
     WaitUntil("the minimum interval", [&] { return absl::Now() > end; });

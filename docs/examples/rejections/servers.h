@@ -40,8 +40,8 @@ class Servers {
 
   absl::Duration Elapsed() const;
 
-  // Returns when the endpoint answers, or has answered, its latest call. This
-  // time is counted from the start of the play.
+  // Returns the time at which the endpoint answers, or has answered, its latest
+  // call. This time is counted from the start of the play.
   absl::Duration NextAnswer() const;
 
   // Returns the HTTP status with which a good server now answers a call.
@@ -69,8 +69,9 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls to the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts the issues (see `Outcome`). `failed_since_` counts the
-  // failed calls to good servers since the last issue.
+  // `issues_` counts the token issues, as `Outcome` defines them.
+  // `failed_since_` counts the failed calls to good servers since the last
+  // issue.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   // Whether a good server has already rejected a call by mistake (see
