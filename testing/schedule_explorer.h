@@ -75,11 +75,11 @@ Step Install(absl::Duration lifetime = absl::Seconds(400));
 Step Reset();
 Step Destroy();
 // RefuseTasks makes the executor refuse all tasks, and RefuseTimers all timers.
-// The second action of these steps makes it accept them again.
+// Each of these two steps has a second action, which ends the refusal.
 Step RefuseTasks();
 Step RefuseTimers();
-// Makes the source answer every call with `answer` before Fetch returns. After
-// the second action, the source leaves calls unanswered.
+// Makes the source answer every call with `answer` before Fetch returns. The
+// step has a second action: from then on, the source leaves calls unanswered.
 Step AnswerInside(const Answer& answer);
 // `Pass` moves both clocks, as a suspend does. Timers that become due do not
 // run yet, and so are late. `StepWall` moves only the wall clock, forward or
@@ -158,7 +158,8 @@ struct Report {
   int64_t runs = 0;
   // The number of different states, including the first one.
   int64_t states = 0;
-  // How often the steps after a state were run again and compared.
+  // How often the steps after a state were run again, to check that they lead
+  // to the same states.
   int64_t rechecked = 0;
 
   bool ok() const { return failure.empty(); }
@@ -197,7 +198,8 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // Two states count as the same if they have the same steps left and the same
 // `World::Fingerprint`. A recheck may show that a step leads from two such
 // states to different states. The exploration then begins anew. This time,
-// states like these two are also compared by the states that follow them.
+// states with that fingerprint and those steps left are also compared by the
+// states that follow them.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one schedule, and makes the checks of `Explore` after its last step.

@@ -124,7 +124,8 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
     d.At(d.next_start()).ReadAndStart();
     d.Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + S(32));
-    // When the answer comes, 5 s of the backoff are left.
+    // The backoff lasts 60 s from the start of the attempt. When the attempt
+    // fails, 5 s of the backoff are left.
     d.At(d.next_start()).ReadAndStart();
     d.At(d.t + S(55)).Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + std::max(cap, S(5)));

@@ -90,9 +90,9 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 //   3. not permanent by `ClassifyHttpFailure`. If there is none:
 //   4. any error.
 //
-// So either function calls the chain's error permanent only if it calls every
-// member's error permanent. The Retry-After of the chain's error is the longest
-// of its members' errors.
+// So `ClassifyFailure` calls the chain's error permanent only if it calls every
+// member's error permanent. The same holds for `ClassifyHttpFailure`. The
+// Retry-After of the chain's error is the longest of its members' errors.
 //
 // Thread-safe. `Fetch` blocks as long as the `Fetch` of its members does. If a
 // member fails after its `Fetch` has returned, the next member is asked on the
@@ -149,9 +149,9 @@ class ChainSource final : public TokenSource<Token> {
  private:
   static constexpr int kNone = -1;
 
-  // What all calls of the chain share. The chain owns it, and so does a thread
-  // inside OnAnswer. A call that waits for an answer does not own it, so it
-  // does not keep the members alive.
+  // What all calls of the chain share. Its owners are the chain and any thread
+  // inside OnAnswer. A call that waits for an answer has only a weak pointer.
+  // So the call does not keep the members alive.
   struct Core {
     explicit Core(Options o)
         : members(std::move(o.members)),

@@ -45,9 +45,9 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejected = plan.rejected;
     reader.joins = Joins(plan);
     // A8, A9: a rejecting read may fail unless it certainly joins or starts an
-    // attempt. B5: while a refresh is in flight, any other read may fail if its
-    // retries are spent. While none is in flight, such a read may fail if it
-    // must end at once.
+    // attempt. B5: any other read may fail in two cases. Either a refresh is in
+    // flight, and the read's retries are spent. Or none is in flight, and the
+    // read must end at once.
     reader.may_fail = plan.rejects      ? !reader.joins
                       : plan.refreshing ? Spent(reader)
                                         : plan.ends;
@@ -116,9 +116,9 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// A read may look only at the wall clock, because the timers follow BootTime.
-// While a timer is late, `ReadPlan::steady` is false: the read may find nothing
-// to do.
+// A read may look only at the wall clock, and leave BootTime to the timers. So
+// while a timer is late, a read may not notice what is due by BootTime. Then
+// `ReadPlan::steady` is false.
 World::ReadPlan World::Plan(Generation rejected) const {
   oracle_->BeforeRead();
   ReadPlan plan;
@@ -203,9 +203,10 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejecting read started the attempt. If a task submits the attempt, that task
-// may run a rejecting read's callback. Such a task looks for a token again
-// (A8). RunOrLose finds out afterwards whether the task was one of these.
+// rejecting read started the attempt. A task that runs a rejecting read's
+// callback looks for a token again (A8), and may then submit an attempt. If a
+// task submits this attempt, RunOrLose decides afterwards whether the task ran
+// such a callback.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -248,8 +249,9 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // Timers start no attempts for rejecting reads (A9). OnSubmit allows for
-  // refused callbacks, which a timer may run (`lost_task_`).
+  // Timers are not watched, because no timer starts an attempt for a rejecting
+  // read (A9). There is one exception: a timer may run a refused callback.
+  // OnSubmit deals with this exception (`lost_task_`).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {

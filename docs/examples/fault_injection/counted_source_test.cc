@@ -43,9 +43,10 @@ Call MakeCall(int start, int end, absl::Status status) {
 const absl::Status kFailed = absl::UnavailableError("502");
 
 TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
-  // The attempt of call 1 may have started before that call. But it cannot have
-  // started before call 0 ended, at 0 s. The backoff after two failures is 4 s,
-  // so call 2 is accepted from 4 s on.
+  // A backoff counts from the start of an attempt. The attempt of call 1 may
+  // have started before that call. But it cannot have started before call 0
+  // ended, at 0 s. The backoff after two failures is 4 s, so call 2 is accepted
+  // from 4 s on.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

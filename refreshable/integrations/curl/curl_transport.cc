@@ -124,7 +124,8 @@ class Sockets {
   }
 
  private:
-  // Returns the port of the address that `name` finds for `socket`, or 0.
+  // Returns the port that `name` (getsockname or getpeername) reports for
+  // `socket`; 0 if there is none.
   static int Port(curl_socket_t socket,
                   int (*name)(int, sockaddr*, socklen_t*)) {
     union {
@@ -518,7 +519,8 @@ class Driver {
     }
   }
 
-  // If the answer is not complete, libcurl closes the request's connection.
+  // Takes the request away from libcurl. If the answer is not complete yet,
+  // libcurl then closes the connection.
   std::unique_ptr<Call> Take(CURL* easy) {
     const auto found = calls_.find(easy);
     std::unique_ptr<Call> call = std::move(found->second);
@@ -533,7 +535,7 @@ class Driver {
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Call>> incoming_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  // The requests that libcurl works on. Used by the thread only.
+  // The requests that libcurl works on. Used only by the transport's thread.
   Calls calls_;
 };
 
