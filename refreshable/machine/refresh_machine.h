@@ -47,8 +47,9 @@ struct ReadFailure {
   // When the next attempt may start. If `rejected` is set, this is when a
   // rejection may start it. If `fatal` is set, this is the infinite future.
   BootTime next_attempt_at;
-  // `next_attempt_at` as wall time. A step of the wall clock does not change
-  // it.
+  // `next_attempt_at` as wall time. Until that moment, failures with the same
+  // `next_attempt_at` report the same wall time, even if the wall clock is
+  // stepped.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
   // Whether the read rejected the token that is held.
@@ -224,8 +225,8 @@ class RefreshMachine {
 
   // The moment from which each read must call OnRead. Before that moment, a
   // read that does not reject the published token may return that token without
-  // calling OnRead. Reads need to compare only its wall time, because the
-  // timer for wake_at() is due by its boot time.
+  // calling OnRead. Reads need to compare only the wall time, because the
+  // timer for wake_at() takes care of the boot time.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
@@ -257,8 +258,8 @@ class RefreshMachine {
   Generation generation() const { return row_.last(); }
   // The generation since which all published tokens have had the same bytes.
   Generation same_since() const { return row_.same_since(); }
-  // Whether the token last published was rejected or invalidated. Becomes false
-  // again when the row ends (rejection_row.h).
+  // Whether the token last published was rejected or invalidated.
+  // `RejectionRow::End` makes this false again.
   bool current_rejected() const { return row_.current_rejected(); }
   // The generation invalidated since the last publication or OnReset; 0 if
   // none.

@@ -119,9 +119,9 @@ class Shell : protected ForkAware {
   Instant Now() const { return clock().Now(); }
 
   // Ends all reads with CANCELLED, and does everything else that clause E1
-  // requires of the destructor. `TypedShell::Close` then drops the source.
-  // Afterwards, the executor is used only by a thread that drives it (see
-  // Drive).
+  // requires of Refreshable's destructor. `TypedShell::Close` then drops the
+  // source. Afterwards, the executor is used only by a thread that drives it
+  // (see Drive).
   void Close() noexcept;
 
  protected:

@@ -72,9 +72,8 @@ absl::Status ValidateParser(absl::string_view source,
       ": parse is null, and there is no default parser for this Token");
 }
 
-// Parses `bytes` with `parse` or, if that is null, with the default parser. A
-// token without an expiry expires after `lifetime`, and keeps its
-// `Expiry::refresh_in()`.
+// Parses `bytes` with `parse` or, if that is null, with the default parser. An
+// infinite expiry becomes `Expiry::In(lifetime)`, with the same `refresh_in()`.
 template <typename Token>
 absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
                                              bool show_parser_message,

@@ -74,8 +74,8 @@ class Program {
       return;
     }
     // All callers share this thread, and CallWithToken blocks it until the
-    // endpoint has answered. So it is used only if the endpoint answers at
-    // once.
+    // endpoint has answered. So CallWithToken is used only if the endpoint
+    // answers at once.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},

@@ -174,9 +174,9 @@ void EveryPeriod() {
   }
 }
 
-// Servers reject each token for d seconds after its issue. Calls may fail for
-// three times d seconds after the first issue, and for d + 1 seconds after each
-// later issue.
+// Servers reject each token for d seconds after its issue. This library
+// promises that calls fail for at most 3 * d seconds after the first issue. The
+// limit after each later issue is d + 1 seconds.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -213,8 +213,8 @@ void EveryDelay() {
   absl::PrintF("  (and every tenth of a second between, for one caller)\n");
 }
 
-// A refresh of the stale token would run from 5:02 to 5:06. Each simulation
-// revokes all tokens at a different moment around that time.
+// If no token were revoked, a refresh would run from 5:02 to 5:06. Each
+// simulation revokes all tokens at a different moment around that time.
 void EveryMomentOfARefresh() {
   absl::PrintF(
       "\nAll tokens are revoked 1 s before a refresh of 4 s starts, half a "
