@@ -123,9 +123,9 @@ class ForkRegistry {
   ForkSlot* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// Not inline: the copies of the library in a process may share the static
-// variable of an inline function. But each copy needs a registry of its own.
-// The C library forgets the fork handlers of a copy that is unloaded.
+// Not inline, because the copies of the library in a process may share the
+// static variable of an inline function. A shared registry would lose its fork
+// handlers when the copy that created it is unloaded.
 ForkRegistry& ForkRegistry::Get() {
   static ForkRegistry* const registry = new ForkRegistry;
   return *registry;
@@ -133,7 +133,7 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// Creates the registry while this code is loaded. Otherwise its first use would
+// Creates the registry when this code is loaded. Otherwise its first use would
 // create it. If another thread called fork() at that moment, the initialization
 // could stay unfinished in the child.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();

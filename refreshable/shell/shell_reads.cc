@@ -61,7 +61,8 @@ absl::Status MakeStatus(const ReadFailure& failure) {
   error.next_attempt = failure.next_attempt;
   error.fatal = failure.fatal;
   error.rejected = failure.rejected;
-  // If a fatal failure had the code of its cause, a retry loop might go on.
+  // If a fatal failure had the code of its cause, the caller's retry loop might
+  // go on.
   return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
                                         : failure.cause.code(),
                           error);
@@ -256,8 +257,8 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
 
 // Settles the async reads whose deadline is `until` or earlier. A read that is
 // settled already keeps its outcome. If its deadline has passed, this thread
-// dispatches it. The thread that settled it may still be in the observer or in
-// the user's hook.
+// dispatches it. The thread that settled it might do so too late, because it
+// first runs the observer and the user's hook.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;
@@ -311,8 +312,8 @@ void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
 
 // Ends the blocked reads in `ids` and wakes their threads. Dispatches the
 // settled async reads in `ids`, and the parked reads (see `Active::parked`).
-// Returns true if the timer may now be armed for a deadline that no longer
-// matters.
+// Returns whether a deadline was removed, for which the timer may still be
+// armed.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<std::shared_ptr<AsyncRead>> async;
   std::vector<std::shared_ptr<BlockedRead>> ended;
@@ -429,8 +430,8 @@ void Shell::Deliver(AsyncRead& read) {
   });
   if (!result.has_value()) return;
   if (removed == nullptr) {
-    // User code in the effects may have destroyed the Refreshable, or cancelled
-    // the read.
+    // The effects may have run user code that destroyed the Refreshable or
+    // cancelled the read. Then Remove returns null.
     ForkMutexLock lock(&mutex_);
     removed = Remove(read.id_);
   }

@@ -59,8 +59,8 @@ class Wakeup {
     if (timeout == absl::InfiniteDuration()) {
       changed_.wait(lock, woken);
     } else {
-      // The limit prevents an overflow when the standard library adds the
-      // present time.
+      // `wait_for` adds the present time to the timeout. The limit of 24 hours
+      // prevents an overflow.
       changed_.wait_for(
           lock, absl::ToChronoNanoseconds(std::min(timeout, absl::Hours(24))),
           woken);

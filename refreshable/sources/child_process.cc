@@ -67,7 +67,7 @@ int MakePipe(PipeEnd& reading, PipeEnd& writing) {
 }
 
 // What posix_spawn does in the new process before the program starts. Spawn
-// returns the first error of all methods.
+// returns the first error that occurred in any method.
 class SpawnPlan {
  public:
   SpawnPlan() {
@@ -234,8 +234,8 @@ bool ChildProcess::HasExited() {
 }
 
 void ChildProcess::SignalGroup(int signal) {
-  // If somebody else has reaped the program, its number may name another group.
-  // HasExited then sets `lost_`.
+  // If somebody else has reaped the program, its process id may name another
+  // group. HasExited then sets `lost_`.
   HasExited();
   if (pid_ != 0 && !lost_) kill(-pid_, signal);
 }

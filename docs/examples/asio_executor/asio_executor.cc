@@ -124,8 +124,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   // Each key is a due time and an id.
   using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
 
-  // A task of `Run` or `RunBlocking` on this thread. Frames nest, because a
-  // task may call `run()` of an Asio context.
+  // A task of `Run` or `RunBlocking` on this thread. If the task calls `run()`
+  // of an Asio context, other tasks run inside it.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
