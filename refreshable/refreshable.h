@@ -367,10 +367,9 @@ class Refreshable {
   }
 
   // Records that a server rejected the token of `generation`, if that is the
-  // current token. Does not start a refresh. Rejecting reads start attempts,
-  // with pauses that grow. The pauses become short again when a token that
-  // nobody rejected becomes stale. The record prevents that for this token. A
-  // rejecting read makes the record itself.
+  // current token. Does not start a refresh. A rejecting read makes this record
+  // itself. Rejecting reads start attempts, with pauses that grow. The pauses
+  // become short again when a token becomes stale without such a record.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);

@@ -97,8 +97,8 @@ TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
         Hold(cell_);
         const int mine = Counts().slots - before;
         std::vector<HazardHolder> holds;
-        // In each turn, one hold of the second half ends and a new hold is
-        // added.
+        // In each turn, a hold in the second half of `holds` ends, and a new
+        // hold is added.
         for (int i = 0; i < 2000; ++i) {
           while (static_cast<int>(holds.size()) < most) {
             holds.push_back(Hold(cell_));

@@ -439,9 +439,9 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Takes only the effects of this thread. DeliverHere checks whether the
-    // read's own ReadAsync is running on this thread. So each thread must carry
-    // out the effects that it has deferred.
+    // Takes only the effects of this thread, because DeliverHere parks a read
+    // whose own ReadAsync runs on this thread. Another thread would deliver
+    // such a read at once.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

@@ -84,8 +84,9 @@ class Crowd {
   // most for `timeout`. Returns the number of threads without such a read.
   int StillNotRefused(absl::Duration timeout) const;
   // Waits, but at most for `timeout`, until each thread has called the API
-  // successfully. Only calls count whose token was requested from the endpoint
-  // at `since` or later. Returns the number of threads without such a call.
+  // successfully. A call counts only if its token was requested from the
+  // endpoint at `since` or later. Returns the number of threads without such a
+  // call.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
   // Returns the token of the latest successful read, or an empty string.

@@ -172,9 +172,9 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
   instance.source().set_mode(FaultySource::Mode::kMixed);
 }
 
-// How many tokens may be alive while the clients wait at the gate. Each
-// instance may have published, withdrawn and superseded tokens, and tokens in
-// its source.
+// How many tokens may be alive while the clients wait at the gate. The tokens
+// of an instance may be published, withdrawn, superseded or still in its
+// source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
 // The figures that are measured while the clients wait at the gate.
@@ -272,8 +272,8 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
 
 // Checks the largest number of superseded tokens that one scan of the hazard
 // domain took. A scan may take one token from each thread, and
-// `kMostHandedOver` more. At times there are more threads than in `rows`, so
-// the limit allows twice as many.
+// `kMostHandedOver` more. At times there are more threads than any row shows,
+// so the limit allows twice as many threads.
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);
