@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures TryGet beside Get and a floor, which only reads the two clocks that
-// TryGet must read:
+// Compares TryGet with Get, and with a floor: the time it takes to read the two
+// clocks that TryGet must read.
 //
 //   bazel run -c opt //benchmarks:try_get_benchmark
 //
-// The calls are measured in turns. Each figure is a median.
+// Every round measures every kind of call. Each figure is the median of all
+// rounds.
 
 #include <array>
 #include <chrono>

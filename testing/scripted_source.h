@@ -101,9 +101,9 @@ class ScriptedSource {
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
-  // Prepares one answer, which a timer of the executor gives `delay` after the
-  // call, even if the attempt is abandoned meanwhile. Until then the call is
-  // held, and the test may release or drop it. If the executor refuses the
+  // Prepares one answer. When `delay` has passed since the call, a timer of the
+  // executor answers it, even if the attempt was abandoned. Until then the call
+  // is held, and the test may release or drop it. If the executor refuses the
   // timer, the call is dropped. If the script has no executor, the test fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {
     AnswerAfter(delay, Make(std::move(token), life));
@@ -117,7 +117,7 @@ class ScriptedSource {
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Prepares, in place of one answer, that a call is held. The call is held
+  // Prepares one hold in place of an answer: the call that takes it is held,
   // even if `Always` has set an answer.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 

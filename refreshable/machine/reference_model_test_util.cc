@@ -275,9 +275,10 @@ std::string ReferenceModel::Fingerprint() const {
   }
   add_time(cooldown_until);
   add_time(lost_until);
-  // B9: the errors of reads name the wall time of the next attempt. All name
-  // the same time until that attempt is due or is moved. So steps of the wall
-  // clock since the first of these errors matter.
+  // B9: the errors of reads name the wall time of the next attempt. The first
+  // error computes that time. Later errors repeat it, even if the wall clock is
+  // set, until the attempt is due or is moved. So it matters how far the wall
+  // clock has been set since the first error.
   const bool told_again = told_next == NotBefore() && told_next > t;
   add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;

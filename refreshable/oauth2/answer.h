@@ -155,9 +155,10 @@ struct AnswerOptions {
 //   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object or is
 //     longer than `max_body_bytes`.
 //   - FAILED_PRECONDITION (permanent): a 2xx with a JSON object that has no
-//     access token; a token that is not a string, is empty, or contains a byte
-//     that RFC 6749 does not permit (appendix A.12); a token_type that is not
-//     accepted; an expiry that cannot be read.
+//     access token, and whose `error` is absent, null or an empty string; an
+//     access token that is not a string, is empty, or contains a byte that RFC
+//     6749 does not permit (appendix A.12); a token_type that is not accepted;
+//     an expiry that cannot be read.
 //
 // Messages contain nothing that the server sent, except the HTTP status and an
 // `error` that HttpErrorToStatus shows. Thread-safe. Never blocks.

@@ -22,9 +22,9 @@ struct Span {
 };
 
 // Returns a gnuplot program that draws the CSV file `csv` (timeline.h) as the
-// PNG file `png`. `clients` has the order of the CSV file. The upper half shows
-// the token requests so far, the lower half the successful calls per second.
-// Both show `spans`.
+// PNG file `png`. `clients` has the clients' names, in the order of their
+// columns in the CSV file. The upper half shows the token requests so far, the
+// lower half the successful calls per second. Both show `spans`.
 std::string GnuplotScript(const std::string& csv, const std::string& png,
                           const std::vector<std::string>& clients,
                           const std::vector<Span>& spans);
