@@ -5,10 +5,11 @@
 //   bazel run -c opt //benchmarks:async_benchmark
 //
 // The first part prints the time per callback and the CPU time per callback, in
-// nanoseconds, as medians over 301 rounds of 1,000 callbacks. Two more columns
-// divide these times by the floor's times. The floor of `CallWithTokenAsync` is
-// `GetAsync`. In the last row, the floor is `CancellableRuns::Run` (below).
-// Otherwise the floor is `ThreadExecutor::Run`.
+// nanoseconds, as medians over 301 rounds of 1,000 callbacks. Each row is
+// compared with an operation, its *floor*. Two more columns divide the row's
+// times by the floor's times. The floor of `CallWithTokenAsync` is `GetAsync`.
+// In the last row, the floor is `CancellableRuns::Run` (below). Otherwise the
+// floor is `ThreadExecutor::Run`.
 //
 // The second part prints the average number of context switches that each of 64
 // threads makes while it waits for a refresh.

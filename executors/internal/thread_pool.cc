@@ -53,10 +53,10 @@ BootTime FromNanos(int64_t nanos) {
 // Each fork() makes this count one greater in the child process.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Makes every later fork() increase `fork_count` in the child. A static
-// initializer calls this function, because a fork() on another thread during a
-// first call by a pool could go unnoticed. Each new pool calls it too, because
-// another static initializer may create a pool earlier.
+// Makes every later fork() increase `fork_count` in the child. If a pool made
+// the first call of this function, a simultaneous fork() on another thread
+// could go unnoticed. So a static initializer calls it. Each new pool calls it
+// too, because another static initializer may create a pool earlier.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};

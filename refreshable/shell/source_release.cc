@@ -15,8 +15,8 @@ namespace {
 thread_local int done_depth = 0;
 
 // If the thread cannot be started, the source is leaked, because its destructor
-// must not run on the calling thread. The task has only a raw pointer to the
-// reference. So destroying the task does not drop the reference.
+// must not run on the calling thread. The new thread's lambda has only a raw
+// pointer, so destroying the lambda does not drop the source.
 void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   std::shared_ptr<void>* const owned = source.release();
   executors_internal::OsThread thread;

@@ -153,8 +153,7 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
   // The cut at kMaxStderrBytes may have split a secret, which was then not
-  // found above. So as many bytes as the longest secret has are dropped from
-  // the end.
+  // found above. So the last `longest` bytes are dropped.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {

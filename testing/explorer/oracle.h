@@ -46,8 +46,8 @@ class Oracle final : public refreshable::Observer {
              std::optional<refreshable::Instant> start);
   // Must be called before a read and before ReportRejected.
   void BeforeRead() { PassTime(); }
-  // Must be called before Invalidate. `serves` says whether the running attempt
-  // goes on, because it was told that a server rejected the token (A2).
+  // Must be called before Invalidate. `serves` is true if the running attempt
+  // was told that a server rejected the token, and therefore goes on (A2).
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
@@ -224,8 +224,9 @@ class Oracle final : public refreshable::Observer {
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
   // Whether the wall clock was stepped since the cooldown began, while no token
-  // was usable. The step may have made the token usable again. An attempt that
-  // was submitted before the step may start nevertheless (B3).
+  // was usable. If the step has made the token usable again, the cooldown may
+  // apply again (B3). Even then, an attempt that was submitted before the step
+  // may start.
   bool cooldown_over_ = false;
 
   // Whether a rejecting read started the queued attempt.

@@ -59,8 +59,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// The backoffs are so long that the explorer notices an attempt that starts too
-// early.
+// In the scenarios with this policy, the backoffs are longer than each `Pass`.
+// So the explorer notices an attempt that starts after a `Pass`, but too early.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
