@@ -167,8 +167,8 @@ class ThreadExecutor final : public Executor {
 
   // Returns the pool that was created last. In the child of a fork(), this is
   // the parent's pool until the child uses the executor. After the destructor,
-  // a call works only while the executor's memory exists. It then returns null
-  // inside a task that was left running. Any other call ends the program.
+  // returns null inside a task that was left running, and ends the program
+  // elsewhere. The executor's memory must still exist.
   ThreadPool* LastPool() const;
   // Returns the pool of this process. At the first use in the child of a
   // fork(), creates that pool. Returns null if the caller's task must be

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E1: the destructor destroys the user's observer and
-// functions, even while a call is in progress.
+// functions, even if the source or an HTTP client has not answered yet.
 
 #include <memory>
 #include <string>

@@ -25,9 +25,9 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
                                        : std::ceil(each * play.callers));
 }
 
-// Returns whether a row of attempts that rejections started (A13) may be in
-// progress when a token is revoked or a good token becomes available. The waits
-// in a row grow, so the next attempt may then have to wait for a long time.
+// A *row* is a sequence of attempts that rejections started (A13). Returns
+// whether a token may be revoked, or a good token become available, during a
+// row. The waits within a row grow, so the next attempt may then be far off.
 bool RowMayBeInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
@@ -60,7 +60,8 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
 
 // The promised maximum number of calls to the endpoint.
 int64_t MayAsk(const Play& play) {
-  // The promised limit for two hours is 8. No such play lasts longer.
+  // If the servers reject young tokens, at most 8 calls in two hours are
+  // promised. No such play lasts longer.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));

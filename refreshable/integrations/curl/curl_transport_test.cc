@@ -241,8 +241,8 @@ TEST_F(CurlTransportTest, ConnectionsBrokenAfterTheRequestAreNotMarkedNotSent) {
   }
 }
 
-// The server can send only what the transport has read and what the system's
-// buffers hold.
+// Beyond its limit the transport reads no more, so the server can only fill the
+// system's buffers.
 TEST_F(CurlTransportTest, BodiesAndHeadersAreBounded) {
   std::atomic<size_t> written{0};
   const auto flood = [&](Connection& connection, const std::string& chunk) {
@@ -313,8 +313,8 @@ TEST_F(CurlTransportTest, ConnectionsAreReused) {
 TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
   std::atomic<int> requests{0};
   TlsServer server(&good_, [&](Connection& connection) {
-    // libcurl makes a new connection to send the second request again. The
-    // transport then forbids that, so no request comes over this connection.
+    // To send the second request again, libcurl makes a new connection. The
+    // transport forbids the sending, so no request comes over the new one.
     if (!connection.ReadRequest()) return;
     ++requests;
     connection.Answer("200 OK", "token");

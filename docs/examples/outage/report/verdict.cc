@@ -24,8 +24,8 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
                retry.initial_backoff * std::pow(retry.multiplier, n - 1)) *
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
-    // With a usable token the backoff continues, and without one probes follow.
-    // The shorter wait covers both cases.
+    // While the token is usable, the backoff continues. If it is not usable,
+    // probes follow. The shorter wait covers both cases.
     wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);
