@@ -35,7 +35,7 @@ inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
 }
-// Creates the node while this code is loaded. If its first use created it,
+// Creates the node when this code is loaded. If its first use created it,
 // another thread could call fork() during that use. The initialization would
 // then stay unfinished in the child.
 inline const HazardNode* const kNothingMadeEarly = Nothing();
