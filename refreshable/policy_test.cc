@@ -21,8 +21,9 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// The error after `set` names `field` and shows its value as `shown`. If the
-// policy stays valid, `field` is empty and `shown` describes the change.
+// After `set`, the error of Validate names `field` and shows its value as
+// `shown`. If the policy stays valid, `field` is empty and `shown` describes
+// the change.
 struct Case {
   const char* field;
   const char* shown;

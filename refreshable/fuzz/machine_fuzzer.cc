@@ -135,9 +135,9 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.id = ChooseCall(in, f);
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
-      // A relative lifetime counts from the start of the call. The rest of the
-      // life must be whole seconds, so that a quarter of it (F4) is whole
-      // milliseconds.
+      // A relative lifetime counts from the start of the call. The time since
+      // then is added, so that the remaining life is whole seconds. A quarter
+      // of it (F4) must be whole milliseconds.
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

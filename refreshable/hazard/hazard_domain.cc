@@ -200,9 +200,10 @@ class Domain final : public HazardDomain {
   }
 
   // Registers the domain's handlers of fork(). Called by a static initializer,
-  // or at the first use of the domain if that is earlier. Later could be too
-  // late, because a fork() that has begun runs no handlers registered then. It
-  // could copy an unfinished scan, which would never end in the child.
+  // or at the first use of the domain if that is earlier. If only the first use
+  // registered them, another thread could already be inside fork(). That fork()
+  // would not run them, and could copy an unfinished scan. In the child that
+  // scan would never end.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -642,8 +643,9 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
 // Puts the list from `first` to `last` on `incoming_`.
 void Domain::Push(const HazardNode* first, const HazardNode* last) {
   NextOf(last) = incoming_.load(std::memory_order_relaxed);
-  // The exchange is sequentially consistent, because `Retire` reads `takings_`
-  // after it.
+  // A taking that begins after `Retire` has read `takings_` must not miss these
+  // nodes. So the exchange is sequentially consistent, like all accesses to
+  // `takings_`.
   while (!incoming_.compare_exchange_weak(NextOf(last), first,
                                           std::memory_order_seq_cst,
                                           std::memory_order_relaxed)) {
@@ -746,8 +748,8 @@ const HazardNode* Domain::Scan(bool also_incoming) {
 // Does nothing if another thread is scanning or a fork() is in progress.
 // Otherwise scans, and scans again if another thread set `pending_` during the
 // scan. Then drops the references of the nodes that the scans returned. (M5)
-// Other threads leave at most kMostHandedOver nodes to this thread, because
-// publishers must not keep a reader busy forever.
+// Other threads leave at most kMostHandedOver nodes to this thread. It may be a
+// reader, which publishers must not keep busy forever.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&

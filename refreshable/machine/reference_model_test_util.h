@@ -60,8 +60,8 @@ struct ReferenceModel {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
     // Whether the answer may publish a token. Becomes false when another token
-    // is published, or when the present token is invalidated and A2 does not
-    // keep the attempt.
+    // is published. Also becomes false when the present token is invalidated,
+    // unless the attempt goes on by A2.
     bool current = true;
     // The rejected generation that the call was told of, or 0.
     uint64_t told_rejected = 0;

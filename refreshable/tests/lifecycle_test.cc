@@ -151,9 +151,10 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// The destructor of the Refreshable waits for threads inside the executor. If
-// the destruction of a refused task called the observer there, the destructor
-// would wait for the observer.
+// If the executor refuses a task, the task is destroyed while the calling
+// thread still counts as inside the executor. The destructor of the Refreshable
+// waits for such threads. So the thread must leave the executor before it calls
+// the observer.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -252,8 +253,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   std::atomic<bool> left{false};
   token_ = Make(&probe, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  // The destructor ends this thread's read before it waits for the thread
-  // inside `Run`.
+  // The destructor must end this read before it waits for the thread that is
+  // inside `Run` (below). That thread waits until this one notifies `leave`.
   threads_.emplace_back([&] {
     Strings::ReadOptions options;
     options.rejected = Generation(1);

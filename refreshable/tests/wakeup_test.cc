@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of which blocked threads are woken, and when (R6, R10). A thread that
-// is woken before its read has ended reads the clock. So the tests count these
-// readings.
+// Tests of which blocked threads are woken, and when (R6, R10). If a thread is
+// woken before its read has ended, it looks at the clock. So the tests count
+// how often each thread does that.
 
 #include <atomic>
 #include <memory>
