@@ -10,7 +10,7 @@
 // stale. In the right half, there is no token at first. The columns are the
 // longest read, the number of threads with a read longer than 250 ms, and the
 // number of calls of the endpoint. Each half of a row is measured in three
-// rounds. It shows the round whose longest read is the median.
+// rounds, and shows the round whose longest read is the median.
 //
 // Second table: 64 threads read at the same time. There is no token, and the
 // endpoint fails after 100 ms. The columns are the time until the last thread

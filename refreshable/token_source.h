@@ -167,10 +167,10 @@ class FetchDone {
 // some calls have answered. Their later answers are ignored.
 //
 // The last owner destroys the source. The source's destructor may join the
-// source's own threads, and a `FetchDone` may be called on one of these. So
-// inside such a call this library leaves the destruction to a task of the
-// executor or a new thread. If the system refuses the new thread, the source is
-// leaked.
+// source's own threads, and one of these may be inside a call of a `FetchDone`.
+// A thread cannot join itself. So inside a call of a `FetchDone` this library
+// leaves the destruction to a task of the executor or a new thread. If the
+// system refuses the new thread, the source is leaked.
 template <typename Token>
 class TokenSource {
  public:

@@ -218,7 +218,7 @@ TEST_P(ClockConformanceTest, CoarseBootIgnoresSteps) {
   const CoarseBootClock boot = rig_->clock().CoarseBoot();
   if (boot.Ticks() ==
       CoarseBootClock::TicksBefore(BootTime::InfiniteFuture())) {
-    return;  // This clock never claims that a moment is in the future.
+    return;  // This clock's answer is always "not certain" (clock.h).
   }
   for (const absl::Duration step : {-absl::Hours(5), absl::Hours(2)}) {
     if (!rig_->StepWall(step)) return;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What F4 says of a token's ages, for models with which tests compare the
-// library. The library does not use this file, so that the tests notice a
-// mistake in the library's arithmetic.
+// UsableFor and FreshFor: clause F4 (docs/contract.md) as arithmetic, for tests
+// that compute what the library must do. The library does not use this file, so
+// that the tests notice a mistake in the library's arithmetic.
 
 #ifndef REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_

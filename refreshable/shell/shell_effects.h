@@ -36,9 +36,9 @@ namespace refreshable {
 namespace internal {
 
 // The longest sleep of the leader, and of a thread that drives the executor.
-// After the sleep, the thread reads BootTime. BootTime counts the time while
-// the computer is suspended, and on many systems the sleep does not. Also the
-// delay of the timer for parked reads (see `Active`).
+// On many systems a sleep does not count the time while the computer is
+// suspended, but BootTime does. So these threads read BootTime after each such
+// sleep. The timer for parked reads (see `Active`) has the same delay.
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // Returns whether the token in `hold`, which was loaded from the cell, answers
@@ -116,8 +116,8 @@ struct Shell::Active {
   // looks at the clock every second for all blocked threads. A thread that
   // drives the executor is never the leader.
   const BlockedRead* leader = nullptr;
-  // The deadlines and ids of async reads. Some reads leave this set when they
-  // are settled, others just before the executor is given their DeliverTask.
+  // The deadlines and ids of async reads. An entry is erased by EndReads, or
+  // when its read is dispatched or removed.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
   // A read is *parked* if the executor refused or dropped its DeliverTask
   // inside the read's own ReadAsync. The next input, or a timer at
@@ -176,9 +176,10 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 // effects outside the lock. If the Refreshable is closed, does nothing and
 // returns false.
 //
-// An input may come inside a method of the executor, which may destroy a task
-// that it refuses. The effects are then deferred (see LeaveExecutor). Close
-// waits for that method, but must not wait for user code in the effects.
+// An input may come inside a method of the executor, for example from the
+// destructor of a refused task. The effects are then deferred (see
+// LeaveExecutor). Close waits for that method, but must not wait for user code
+// in the effects.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;

@@ -139,8 +139,9 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // Both threads must be here before either reads, because the source answers
-  // only when two reads wait.
+  // Both threads must be here before either reads. Otherwise the other thread
+  // could take the attempt first, and the source would wait for that thread's
+  // read forever.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {

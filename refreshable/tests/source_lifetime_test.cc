@@ -312,10 +312,11 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// The IoSource's `done` runs a hook that calls `Wrapper::Fetch`. Before
-// `Wrapper::Fetch` returns, both Refreshables are destroyed. Then the I/O
-// thread, inside `Wrapper::Fetch`, is the last owner of the Wrapper, which owns
-// the IoSource. The I/O thread must not destroy the IoSource inside `done`.
+// `token_` reads from the IoSource, and `inner` from a Wrapper that shares the
+// IoSource. The IoSource's `done` runs a hook that calls `Wrapper::Fetch`.
+// Before `Wrapper::Fetch` returns, both Refreshables are destroyed. Then the
+// I/O thread, inside `Wrapper::Fetch`, is the last owner of the Wrapper and so
+// of the IoSource. The I/O thread must not destroy the IoSource inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

@@ -28,7 +28,7 @@
 namespace refreshable_examples {
 
 // The times that this function sets are far shorter than the defaults. There is
-// no jitter, so the schedule is exact.
+// no jitter, so the schedule of the attempts is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. The source must report the fault
@@ -80,8 +80,9 @@ class FaultsFixture : public testing::Test {
   // proxy itself answered a call's request. It takes the call's number and
   // record.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
-  // Whether `TearDown` checks the schedule. A test sets this to false if it
-  // revokes tokens, or if its source waits longer than `attempt_timeout`.
+  // Whether `TearDown` checks the schedule of the attempts. A test sets this to
+  // false if it revokes tokens, or if its source waits longer than
+  // `attempt_timeout`.
   bool exact_schedule_ = true;
 
  private:
