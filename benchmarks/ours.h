@@ -108,8 +108,8 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // A loop calls this class's `Read`. Unlike the `Read` above, it does not load
-  // `RefreshableRead::refreshable_` each time.
+  // A loop of reads uses a Reader. Unlike the `Read` above, the Reader's `Read`
+  // does not load `RefreshableRead::refreshable_` each time.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}

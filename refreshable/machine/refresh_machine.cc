@@ -206,9 +206,10 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   return start;
 }
 
-// Called when the call of attempt `id` has returned. Copies the record of the
-// call to `call`, and removes it from the abandoned calls. Sets `current` to
-// whether `id` is the running attempt. Returns false if the call is not known.
+// Called when the call of attempt `id` has returned. Sets `call` to the record
+// of that call, and removes the record from the abandoned calls. Sets `current`
+// to whether `id` is the running attempt. Returns false if the call is not
+// known.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {

@@ -265,9 +265,10 @@ void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   bool could_run = false;
   for (const auto& read : reads) {
     if (active_->leader == read.get()) active_->leader = nullptr;
-    // The read's thread may have been woken to run a queued attempt. WakeRunner
-    // must then wake another thread for the attempt. If `waiting` is false, the
-    // thread was not woken, and what CanRun looks at may not be set yet.
+    // The read's thread may have been woken to run a queued attempt. The thread
+    // will not run the attempt, because the read has ended. So WakeRunner must
+    // wake another thread. If `waiting` is false, the thread has no wake-up to
+    // pass on, and what CanRun looks at may not be set yet.
     could_run |= read->waiting && CanRun(*read);
     active_->blocked.erase(read->id);
     read->done.store(true, std::memory_order_release);

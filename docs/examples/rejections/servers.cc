@@ -98,7 +98,8 @@ int Servers::Serve(Token issued) {
     absl::MutexLock lock(&mutex_);
     return std::exchange(mistaken_, true) ? 200 : 401;
   }
-  // The servers accept a token from a file at any age.
+  // If `rotated_at` is set, tokens come from a file. The servers accept them at
+  // any age.
   if (play_.rotated_at.has_value()) return 200;
   return now - issued < play_.accepted_after || now - issued >= play_.token_life
              ? 401

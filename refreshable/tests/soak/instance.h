@@ -70,8 +70,8 @@ class Checks {
   // After this call, each read that starts must get `generation` or a later
   // generation.
   void Raise(uint64_t generation);
-  // These must be called before and after each `Reset()`. After a reset, the
-  // withdrawn token may be published again (A1).
+  // These must be called before and after each `Reset()`. After a reset, a
+  // token that Invalidate has withdrawn may be published again (A1).
   void ResetBegins();
   void ResetEnded();
   // Returns how many resets have begun, or kResetting while one is running.

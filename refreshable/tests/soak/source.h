@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that fails in many ways, and checks that
-// it is not called too often.
+// FaultySource: the soak's token endpoint, which fails in many ways. Schedule:
+// checks that the endpoint is not called too often.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
 #define REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -80,8 +80,8 @@ class Schedule {
   void EndOutage();
 
   // Must be called before the source answers an attempt that was still running
-  // at `now`. Assumes that later calls belong to attempts that started after
-  // `now`.
+  // at `now`. Assumes that later calls of the source belong to attempts that
+  // started after `now`.
   void OnAnswer(refreshable::BootTime now);
 
   // Notes a call of the source, and checks that it does not come too early.
@@ -128,7 +128,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
     kMixed,   // Answers with a token in most cases, and otherwise fails.
     kDown,    // Fails, in several ways.
     kGood,    // Answers with a token at once.
-    kSilent,  // Answers with a token when the call is cancelled or overdue.
+    kSilent,  // Answers with a token when cancelled, or at twice the timeout.
     kStuck,   // Answers with a token long after the attempt's timeout.
   };
 
