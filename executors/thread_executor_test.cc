@@ -242,8 +242,8 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // If the timer were due, the timer thread would run it before its second
-  // reading of the clock.
+  // After this move, the timer thread reads the clock twice. If the timer were
+  // due, the thread would run it between the two readings.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());

@@ -192,11 +192,11 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // Signalled when the timer thread must make a check, wait for an earlier
-  // timer, or end.
+  // Signalled when the timer thread must end, or must wait for an earlier timer
+  // or a check (`Watch`).
   SteadyCondVar timers_changed_;
-  // When the latest wait of the timer thread ends by itself. A suspend of the
-  // computer can make it end later.
+  // When the timer thread's most recent wait ends unless `timers_changed_` is
+  // signalled. A suspend of the computer can make the wait end later.
   BootTime wakes_at_ ABSL_GUARDED_BY(mu_) = BootTime::InfinitePast();
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);

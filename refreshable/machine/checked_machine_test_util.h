@@ -119,9 +119,10 @@ class CheckedMachine {
 
   // Returns an empty string, or the first clause that the machine breaks.
   std::string Apply(const MachineInput& input);
-  // B8: checks on a copy that a few reads lead to a token. In this check, the
-  // calls that are outstanding now never return. If refreshing is fatal, the
-  // copy is reset first. Returns an empty string, or what is broken.
+  // B8: checks that a few reads lead to a token. The check works on a copy of
+  // this object. In the copy, the calls that are outstanding now never return.
+  // If refreshing is fatal, the copy is reset first. Returns an empty string,
+  // or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

@@ -34,7 +34,7 @@ namespace {
 constexpr absl::Duration kLifetime = absl::Hours(1);
 
 // A server that accepts each refresh token once. In the state kFailing, its
-// answers contain the request's body, which no status may show.
+// answers contain the request's body. No absl::Status may show the body.
 class Server {
  public:
   enum class State { kWorking, kFailing, kStalled };

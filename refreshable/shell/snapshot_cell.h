@@ -183,8 +183,8 @@ class alignas(16) SnapshotCell {
   }
 
   // Returns a hold of the snapshot; empty if there is none. The caller must
-  // hold the lock that Publish is called under. Frees nothing, because no user
-  // code may run under the lock.
+  // hold the lock that Publish is called under. Never frees a superseded
+  // token, because a token's destructor must not run under the lock.
   HazardHolder Take() const {
     const HazardNode* const node = cell_.load(std::memory_order_acquire);
     if (IsNothing(node)) return {};
