@@ -173,10 +173,10 @@ int64_t FloorToUnixNanos(absl::Time t);
 // follow the executor's own clock (`Executor::clock()`). So real time never
 // mixes with virtual timers.
 //
-// Implementations must be thread-safe. `Now()` and `CoarseBoot()` are called
-// often, from any thread, and under locks of the caller. So they must not wait,
-// even indirectly, for a task to run, and must not call back into the code that
-// calls them.
+// Implementations must be thread-safe and must not throw. `Now()` and
+// `CoarseBoot()` are called often, from any thread, and under locks of the
+// caller. So they must not wait, even indirectly, for a task to run. Nor may
+// they call back into the code that calls them.
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -47,7 +47,9 @@ namespace refreshable {
 // `BindToCurrentThread`. `clock().Now()` takes one lock, under which no code of
 // the caller runs.
 //
-// Passing a null task to `Run` or `RunAfter` ends the program.
+// A null task ends the program, and so does an argument that breaks a rule of
+// its method. Destroying the executor inside one of its tasks ends the program,
+// too.
 //
 // `RunAfter` and `Cancel` take time logarithmic in the number of pending steps,
 // averaged over many calls.

@@ -214,10 +214,12 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // `absl::Duration`: the time that is left, zero or more. With no time left, the
 // second read does not wait, but still starts a refresh that is permitted.
 //
-// Blocks while a read or `call` blocks. `call` may be called twice, so what it
-// sends must be safe to repeat. Exceptions of `call` and `is_rejected` reach
-// the caller. If `call` or `is_rejected` is a null pointer or an empty
-// std::function, the program ends with a message.
+// Blocks while a read or `call` blocks. The Refreshable must exist until
+// CallWithToken returns, so `call` and `is_rejected` must not destroy it.
+// `call` may be called twice, so what it sends must be safe to repeat.
+// Exceptions of `call` and `is_rejected` reach the caller. If `call` or
+// `is_rejected` is a null pointer or an empty std::function, the program ends
+// with a message.
 template <typename Token, typename Call, typename IsRejected,
           typename Answer =
               typename internal::CallFunctions<Call, IsRejected, Token>::Answer>
@@ -257,10 +259,12 @@ AnswerOrStatus<Answer> CallWithToken(
 }
 
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
-// call to the server and returns. Your code passes the answer to `done(Answer)`
-// on any thread; further calls of `done` are ignored. If `done` is called
-// before `call` has returned, the two calls of `call` may overlap. `call` may
-// also take the time that is left: `call(Lease<Token>, absl::Duration, done)`.
+// call to the server and returns. `call` runs where a callback of `GetAsync`
+// would run. Your code passes the answer to `done(Answer)` on any thread;
+// further calls of `done` are ignored. `is_rejected` runs inside `done`. If
+// `done` is called before `call` has returned, the two calls of `call` may
+// overlap. `call` may also take the time that is left: `call(Lease<Token>,
+// absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -278,10 +282,13 @@ AnswerOrStatus<Answer> CallWithToken(
 // `refresh_status`. `callback` must not throw.
 //
 // `callback` gets an INTERNAL error if `done` is destroyed without having been
-// called, or if `call` or `is_rejected` throws. (The exception propagates.)
-// `callback` then runs on the thread that destroyed `done` or threw. But if a
-// thread is still inside `call`, `callback` runs on that thread after `call`
-// has ended.
+// called, or if `call` or `is_rejected` throws. `callback` then runs on the
+// thread that destroyed `done` or threw. But if a thread is still inside
+// `call`, `callback` runs on that thread after `call` has ended.
+//
+// An exception of `is_rejected` leaves `done`. An exception of `call` leaves
+// the executor's task that runs `call`; a ThreadExecutor then ends the program.
+// If no task of the executor runs `call`, the exception ends the program.
 //
 // If `call` moves `done` elsewhere and then throws, there is no INTERNAL error,
 // and `done` can still be called.

@@ -46,9 +46,9 @@ class Expiry {
   // `In`. The hint replaces the policy's stale window: the token becomes stale
   // at the time of the hint or, because of jitter, somewhat earlier.
   //
-  // No token becomes stale before a quarter of its lifetime has passed. A hint
-  // before or shortly after that moment is moved later, to leave room for the
-  // jitter.
+  // No token becomes stale before a quarter of the time from its publication to
+  // its expiry has passed. A hint before or shortly after that moment is moved
+  // later, to leave room for the jitter.
   //
   // A hint has no effect if it is zero or less, if the token never expires, or
   // if the token is no longer usable by then (`RefreshPolicy::expiry_margin`).

@@ -95,11 +95,13 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 // freed promptly once no Refreshable, lease or pointer from `Share` keeps them
 // alive.
 //
-// A lease must not outlive the shared library (plug-in) whose code made it.
+// A lease must not outlive a shared library (plug-in) whose code made the
+// lease, its token or its Refreshable. The same holds for a pointer from
+// `Share`.
 //
 // Move-only; moving does not throw. A moved-from lease may only be destroyed or
-// assigned to. Different threads may use different leases of one token. A lease
-// may be moved to another thread.
+// assigned to. Several threads may read one lease at the same time. A lease may
+// be moved to another thread.
 template <typename Token>
 class Lease {
  public:

@@ -28,8 +28,9 @@ namespace refreshable {
 // wait fails with FAILED_PRECONDITION instead. (On a ManualExecutor, a `Get`
 // inside a timer waits.) Do not wait for another Refreshable in `OnEvent`.
 //
-// No call of `OnEvent` begins after the Refreshable's destructor has returned,
-// except one that another thread was already about to make.
+// The Refreshable's destructor drops the events that are still queued. No call
+// of `OnEvent` begins after that destructor has returned, except one that
+// another thread was already about to make.
 class Observer {
  public:
   virtual ~Observer() = default;

@@ -34,9 +34,9 @@ enum class OnExhausted {
 };
 
 // How failed attempts are spaced and counted. The *backoff* after the n-th
-// failure in a row is min(initial_backoff * multiplier^(n-1), max_backoff),
-// counted from the start of the last attempt. A wait that the server asks for
-// (`SetRetryAfter`) replaces the backoff.
+// failure in a row is min(initial_backoff * multiplier^(n-1), max_backoff). The
+// backoff counts from the start of the last attempt. A wait that the server
+// asks for (`SetRetryAfter`) replaces the backoff, and counts from the failure.
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
@@ -51,7 +51,7 @@ struct RetryPolicy {
   int max_retries = 6;
   // Refreshing is exhausted after this many failures in a row, as soon as no
   // usable token is left. Failures are counted across refreshes. A failure does
-  // not count here if the server asked for a wait that ends before the backoff.
+  // not count here if the server's Retry-After makes the wait after it shorter.
   // Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
@@ -66,8 +66,9 @@ struct RetryPolicy {
 };
 
 // When a token is refreshed, and what happens when a refresh fails. The
-// defaults suit an OAuth 2.0 access token. No step of the wall clock
-// lengthens any of these durations. A value type.
+// defaults suit an OAuth 2.0 access token. A token's *lifetime* here is the
+// time from its publication to its expiry. No step of the wall clock lengthens
+// any of these durations. A value type.
 struct RefreshPolicy {
   // A token is treated as expired this long before its expiry. The margin is at
   // most a quarter of the token's lifetime. >= 0.

@@ -68,10 +68,11 @@ bool IsFatal(const absl::Status& status);
 bool IsReadTimeout(const absl::Status& status);
 
 // Attaches the wait that the server asked for (Retry-After, RFC 9110, section
-// 10.2.3) to the status of a failed attempt. This wait replaces the backoff
+// 10.2.3) to the status of a failed attempt. The wait counts from the moment at
+// which the source reports the failure. The wait replaces the backoff
 // (`RetryPolicy`), even if the backoff is longer.
-// `RetryPolicy::max_retry_after` limits this wait. Negative durations are
-// stored as zero, and zero has no effect. Requires: !status.ok().
+// `RetryPolicy::max_retry_after` limits the wait. Negative durations are stored
+// as zero, and zero has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
 // Returns the wait that SetRetryAfter attached to `status`; nullopt if there is

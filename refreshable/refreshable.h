@@ -78,7 +78,7 @@ class AsyncCall;
 // Thread-safe, except for construction and destruction. The executor must
 // outlive the Refreshable. Leases and running calls of the source may outlive
 // both. No user code, not even a token's destructor, is ever run under a lock
-// of this library.
+// of this library. The one exception is the executor's Clock (clock.h).
 //
 // Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
 // `ReportRejected`, `Install` and `Reset` may call the observer, and `Install`
@@ -86,17 +86,19 @@ class AsyncCall;
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
-// made by such a callback is dropped. The destructor does not wait for the
-// source, nor for user code on other threads. The destructor may run inside a
-// callback, hook or observer of this object, but not in a token's destructor.
-// No call may be started concurrently with the destructor.
+// made by such a callback is dropped. The destructor waits for threads that are
+// inside a method of the executor on behalf of this object. It does not wait
+// for the source, nor for user code on other threads. It may run inside
+// `Fetch`, a callback, the observer or a function in `Options`, but not in a
+// token's destructor. No call may be started concurrently with the destructor.
 //
 // fork(): the child can go on reading if the thread that called fork() was not
 // inside this library, and if the executor works in the child. A running
 // refresh stays with the parent; the child starts one when a read needs it.
 // Earlier failures still count in the child. A child that was forked inside
-// `Fetch`, a callback, a hook or an observer may only call exec or _exit.
-// Children that are made without fork() are not supported.
+// user code may only call exec or _exit. User code is `Fetch`, a callback, the
+// observer or a function in `Options`. Children that are made without fork()
+// are not supported.
 //
 // A signal handler may call neither this library nor fork().
 //
@@ -230,8 +232,8 @@ class Refreshable {
   // Returns the current token, at once if it is fresh or stale. A read of a
   // stale token also starts a background refresh if the policy permits one now.
   // Without a usable token, the read joins the refresh in flight, or starts
-  // one, and blocks. But if the policy permits an expired token
-  // (`max_stale_on_error`), that token is returned at once.
+  // one, and blocks. But while refreshes fail, an expired token that the policy
+  // permits (`max_stale_on_error`) is returned at once.
   //
   // Errors:
   //
@@ -246,9 +248,11 @@ class Refreshable {
   //   UNAUTHENTICATED: the options reject the only token there is
   //     (`ReadOptions::rejected`), and no later token can be had now; or a
   //     token was invalidated soon after its publication (see `Invalidate`).
-  //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
-  //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
-  //     interval between attempts ends after the deadline.
+  //   UNAVAILABLE:
+  //     - The executor refused or dropped the refresh, or did not start it
+  //       within `RefreshPolicy::attempt_timeout`.
+  //     - The minimum interval between attempts ends after the deadline.
+  //     - The executor refused the timer for the end of that interval.
   //   FAILED_PRECONDITION:
   //     - Refreshing has given up (`IsFatal`, `OnExhausted::kFatal`).
   //     - The read would wait for itself. It was made on a thread that runs an
@@ -266,6 +270,9 @@ class Refreshable {
   // If a read on a thread of the Refreshable's executor would have to wait, it
   // runs the queued attempt itself. The read's timeout is then checked only
   // between attempts.
+  //
+  // On a ManualExecutor, a Get that waits runs pending steps. An exception that
+  // escapes such a step leaves the Get.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
     const internal::HazardRawHolder hold = cell_.TryLoad();
@@ -388,8 +395,8 @@ class Refreshable {
   // Forgets all failures, including exhaustion, a fatal error, and abandoned
   // calls of the source that have not been answered. Also forgets all
   // rejections, and which token was invalidated: the source may then return
-  // that token. The next attempt is permitted as soon as
-  // `RefreshPolicy::min_interval` has passed.
+  // that token. The next attempt is permitted `RefreshPolicy::min_interval`
+  // after the start of the last one.
   void Reset() {
     const internal::RefPtr<TypedShell> state = state_;
     state->Reset();

@@ -54,8 +54,9 @@ class RefreshTokenStore {
 
 // Returns whether `status` says that the user must log in again, because there
 // is no usable refresh token. `status` may be a status from a token source,
-// `Event::status` or `Health::last_cause`. If the result is true, the code of
-// `status` is UNAUTHENTICATED.
+// `Event::status` or `Health::last_cause`. Returns false for the status of a
+// read, which does not carry this information. If the result is true, the code
+// of `status` is UNAUTHENTICATED.
 bool IsLoginNeeded(const absl::Status& status);
 
 // The refresh token of one login, shared by the program and the token sources
@@ -83,6 +84,10 @@ bool IsLoginNeeded(const absl::Status& status);
 // new access token. The user may also log in again in another process that has
 // the same store.
 //
+// If the server refuses the token (`invalid_grant`), `IsLoginNeeded` is true
+// for the attempt's failure. The next attempt presents the same token again,
+// because the server may have been wrong.
+//
 // If a new token cannot be stored, it is kept in memory and used. The next
 // attempt tries again to store the token before presenting it. Until the token
 // has been stored, no attempt loads a token, because the stored token is
@@ -93,8 +98,10 @@ bool IsLoginNeeded(const absl::Status& status);
 // attempt fails with the code of the store's status.
 //
 // Thread-safe. After a fork(), the parent or the child may present the token,
-// but not both. The store and `on_store_failed` may be destroyed on a thread of
-// a transport.
+// but not both. The child may do so only if the fork() found this object idle:
+// no attempt had a turn, and no thread was inside a call. Otherwise an attempt
+// in the child may wait forever. The store and `on_store_failed` may be
+// destroyed on a thread of a transport.
 class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
  public:
   // Whether a refresh token is presented again after an answer was lost. An
@@ -124,8 +131,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // How long a transport waits for the answer after the attempt's timeout.
     // Not negative.
     absl::Duration late_answer = absl::Seconds(30);
-    // Called with the status of each failed call of the store. A NOT_FOUND from
-    // `Load` is not a failure. Called without a lock. May be empty.
+    // Called with the status of each failed call of the store, perhaps on
+    // several threads at the same time. A NOT_FOUND from `Load` is not a
+    // failure. Called without a lock. May be empty.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 

@@ -31,8 +31,10 @@ namespace oauth2 {
 
 // A function or a token source that supplies tokens, such as signed assertions,
 // for the requests of another source. A TokenSupplier is asked at most once for
-// each attempt, and should answer within `context.timeout()`. TokenSuppliers
-// are cheap to copy. A default-constructed TokenSupplier is null.
+// each attempt. It should answer before `context.timeout()` has passed since
+// the start of the attempt. An earlier supplier or a turn may have used part of
+// this time. TokenSuppliers are cheap to copy. A default-constructed
+// TokenSupplier is null.
 class TokenSupplier {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Secret>)>;
@@ -128,12 +130,21 @@ struct SourceOptions {
 // these requests, and those refresh tokens are lost. A program that goes on
 // without the source should keep the transport until these requests have ended.
 //
-// Most failures are those of InterpretAnswer, the transport or a supplier. If
-// an attempt is cancelled before its request is sent, it fails with CANCELLED.
-// If its timeout passes before that, it fails with DEADLINE_EXCEEDED. With a
-// RefreshTokenGrant, `IsLoginNeeded` returns true for a failure that only a new
-// login can mend. No status that this library makes contains a secret or a
-// token.
+// Most failures are those of InterpretAnswer, the transport or a supplier. No
+// status that this library makes contains a secret or a token. The other
+// failures are:
+//
+//   CANCELLED          The attempt was cancelled before it sent its request.
+//   DEADLINE_EXCEEDED  Its timeout passed before it sent its request.
+//   INVALID_ARGUMENT   A supplier gave an empty token.
+//   INTERNAL           The transport dropped `done`.
+//   ABORTED            With a RefreshTokenGrant: `RefreshTokens::Install` was
+//                      called while the attempt loaded the old token.
+//   the store's code   With a RefreshTokenGrant: no token could be loaded.
+//
+// With a RefreshTokenGrant, `IsLoginNeeded` returns true for a failure that
+// only a new login can mend. SystemClock measures the timeout, whatever the
+// clock of the executor is.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);

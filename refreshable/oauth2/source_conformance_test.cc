@@ -107,7 +107,10 @@ class ClientCredentialsRig
   void AwaitStalled(int calls) override { server_.AwaitStalled(calls); }
   void Heal() override { server_.Set(Server::State::kWorking); }
   std::optional<absl::Duration> Lifetime() override { return kLifetime; }
-  std::vector<std::string> Secrets() override { return {"s3cret"}; }
+  // "grant_type=" stands for the body of a request.
+  std::vector<std::string> Secrets() override {
+    return {"s3cret", "grant_type="};
+  }
   bool HeedsCancellation() override { return true; }
   bool HeedsTimeout() override { return true; }
 

@@ -58,12 +58,12 @@ struct SendOptions {
 //     the absl::Status. Statuses end up in logs.
 //
 // Threads: `Send` may be called on any thread, inside a `done`, and by several
-// threads at the same time. So it must be thread-safe. This library holds no
-// lock during the call. `Send` may block until the request has ended (see
-// `BlockingTransport`), or return at once. The transport may call `done` inside
-// `Send` or later, on any thread. It must hold no lock while it calls `done`,
-// because `done` may run callbacks of the program, and may call `Send`. It must
-// call `done` once, within the timeout or soon after it. If a `done` is
+// threads at the same time. So it must be thread-safe. It must not throw. This
+// library holds no lock during the call. `Send` may block until the request has
+// ended (see `BlockingTransport`), or return at once. The transport may call
+// `done` inside `Send` or later, on any thread. It must hold no lock while it
+// calls `done`: this may run callbacks of the program, and may call `Send`. It
+// must call `done` once, within the timeout or soon after it. If a `done` is
 // destroyed without having been called, its request has failed.
 //
 // Ownership: token sources share the transport. The transport owns each `done`

@@ -94,6 +94,10 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 // member's error permanent. The same holds for `ClassifyHttpFailure`. The
 // Retry-After of the chain's error is the longest of its members' errors.
 //
+// A member that throws has failed with UNKNOWN. But if the member has called
+// `done` or still keeps it, the chain ignores the exception. A member that
+// drops `done` has failed with INTERNAL.
+//
 // Thread-safe. `Fetch` blocks as long as the `Fetch` of its members does. If a
 // member fails after its `Fetch` has returned, the next member is asked on the
 // thread that reports the failure. So if any member blocks, every member must

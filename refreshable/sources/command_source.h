@@ -29,13 +29,14 @@ namespace refreshable {
 // A program to run, and how to run it. "This program" is the program that uses
 // the library; "the program" is the program that it runs.
 struct Command {
-  // The program and its arguments, which no shell interprets. If argv[0] has no
-  // slash, the program is looked for in the PATH of this program. Pass secrets
-  // in `environment`, because other users of the computer can see a program's
-  // arguments.
+  // The program and its arguments, which no shell interprets. Neither `argv`
+  // nor argv[0] may be empty. No string in this struct may contain a NUL byte.
+  // If argv[0] has no slash, the program is looked for in the PATH of this
+  // program. Pass secrets in `environment`, because other users of the computer
+  // can see a program's arguments.
   std::vector<std::string> argv;
   // Environment variables for the program. They replace inherited variables of
-  // the same name.
+  // the same name. No name may be empty or contain "=".
   std::vector<std::pair<std::string, std::string>> environment;
   // Whether the program also gets the environment variables of this program, as
   // they are when the source is created.
@@ -58,6 +59,7 @@ struct Command {
 
   // Returns the error code for a program that exits with `exit_status`, which
   // is not 0. If this function is null or returns kOk, the code is UNAVAILABLE.
+  // May be called on several threads at the same time, as may `redact_stderr`.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
   // Whether errors quote the beginning of the program's stderr: one printable
   // line of at most 500 bytes. If the quotation contains all of the program's
@@ -153,8 +155,8 @@ class CommandRunner {
 //   CANCELLED            the attempt was cancelled.
 //   the parser's code    the parser refused what was printed.
 //
-// Thread-safe. `Fetch` blocks until the run has ended. No call leaves a
-// zombie or an open file behind. For POSIX systems with
+// Thread-safe. `Fetch` blocks until the run has ended. No call leaves a zombie
+// or an open file behind. For POSIX systems with
 // posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15).
 template <typename Token>
 class CommandSource final : public TokenSource<Token> {

@@ -281,10 +281,8 @@ class Explorer {
     size_t choices = 0;
   };
   static constexpr int kMostPasses = 100;
-  // What `Play` checks at the end (`World::CheckRecovers`). kReset means that
-  // the state recovers with Reset(). kSuccessIfNew means that a state that
-  // looks new recovers by successful answers alone unless it is fatal. Any
-  // other state recovers with Reset().
+  // Which recovery `Play` checks (`World::CheckRecovers`). kReset: with
+  // Reset(). kSuccessIfNew: without Reset() if the state looks new.
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();
@@ -346,9 +344,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns the looks of `end`, the state after `path`. If the looks are
-// ambiguous, mixes in the looks of the states that follow, at most `depth`
-// steps ahead.
+// Returns the looks of `end`, the state after `path`. If they are ambiguous,
+// mixes in the looks of the states at most `depth` steps ahead.
 Explorer::Hash Explorer::HashWithSuccessors(const Path& path, const End& end,
                                             int depth) {
   Hash leads = end.looks;
