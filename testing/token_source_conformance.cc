@@ -134,8 +134,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Waits until `clock` has moved, and returns whether it has. A virtual clock
-// does not move by itself.
+// Waits a moment for `clock` to move, and returns whether it has moved. A
+// virtual clock does not move by itself.
 bool AwaitTick(const Clock& clock) {
   const BootTime start = clock.Now().boot;
   bool moved = false;

@@ -45,8 +45,9 @@ class HazardDomain;
 
 // The place where a hold announces its node.
 struct HazardSlot {
-  // The `waited_for` of each node's slot `HazardNode::counted_`. A hold in that
-  // slot is a *counted reference*: it owns one of the node's references.
+  // The value of `waited_for` in each node's slot `HazardNode::counted_`. A
+  // hold in that slot is a *counted reference*: it owns one of the node's
+  // references.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -58,9 +59,10 @@ struct HazardSlot {
   // slot, or the hold is a counted reference. Always 0 in symmetric mode.
   // Written only by a thread that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // In symmetric mode, 1 if clearing the slot must trigger a scan. In the other
-  // mode, 1 if the last scan found a retired node in this slot. There, a fork
-  // sets it to 0. So does the next release, if the slot is in a ring (M8).
+  // In symmetric mode, 1 if clearing the slot must trigger a scan. In
+  // asymmetric mode, 1 if the last scan found a retired node in this slot. In
+  // asymmetric mode only, a fork resets this to 0. The next release does so
+  // too, if the slot is in a ring (M8).
   std::atomic<uint32_t> waited_for;
 };
 
@@ -258,10 +260,10 @@ class HazardDomain {
   }
 
   // The fast path of `domain->Protect(cell)`: tries one slot. With
-  // thread_local, a read that fails there returns a null node. A read that
-  // succeeds there calls no function, except perhaps `__tls_get_addr` in a
-  // shared object. Requires `AtHand(domain)`, and that the cell never contains
-  // null. The caller must construct a HazardHolder from the result.
+  // thread_local, returns a null node if that try fails. If the try succeeds,
+  // calls no function, except perhaps `__tls_get_addr` in a shared object.
+  // Requires `AtHand(domain)`, and that the cell never contains null. The
+  // caller must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -452,8 +454,9 @@ class HazardDomain {
 };
 
 inline void HazardHolder::Release() {
-  // (M3) The slot is cleared before `no_scan_on_release` is read. The store
-  // releases, so all uses of the node happen before it.
+  // (M3) The slot is cleared before `no_scan_on_release` is read. (M6) The
+  // store releases, so all uses of the node happen before a scan frees the
+  // node.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {

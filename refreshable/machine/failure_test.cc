@@ -168,8 +168,9 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
 TEST(RefreshMachineFailureTest, B2AThrottledHour) {
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(1000)),
             Then({0}, 300, 3600));
-  // From the fifth failure on, the server shortens the wait. By B2, such
-  // failures do not count towards exhaustion.
+  // The server asks for a wait of 20 s. From the fifth failure on, this
+  // shortens the wait, because the backoff is longer. By B2, such failures do
+  // not count towards exhaustion.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(20)),
             Then({0}, 20, 3600));
 }

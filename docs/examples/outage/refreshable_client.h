@@ -20,8 +20,8 @@ namespace refreshable_examples {
 
 class RefreshableClient final : public Client {
  public:
-  // `Token` and `Call` stop waiting for a token `timeout` after they were
-  // called. `token` must outlive the client.
+  // `Token` and `Call` wait for a token at most until `timeout` has passed
+  // since they were called. `token` must outlive the client.
   RefreshableClient(refreshable::Refreshable<std::string>* token,
                     absl::Duration timeout)
       : token_(token), timeout_(timeout) {}
