@@ -261,8 +261,9 @@ class alignas(16) SnapshotCell {
   // If the clock is the operating system's, a read usually uses only the first
   // two members, which share a cache line.
   HazardCell cell_{Nothing()};
-  // The domain if the clock is the operating system's, otherwise null. So a
-  // read needs only one comparison to check the domain and the clock.
+  // `&domain_` if the clock is the operating system's, otherwise null. So one
+  // comparison (`AtHand`) tells a read two things: this thread's slots belong
+  // to the domain, and the clock is the operating system's.
   HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
   // The domain of the cell, whichever copy of the library uses the cell.

@@ -79,8 +79,8 @@ class WakeupTest : public ::testing::Test {
  protected:
   // A thread reads the clock this often before it waits.
   static constexpr int kBegin = 2;
-  // If the executor refuses timers, a thread also reads the clock while it
-  // tries to arm the timer.
+  // How often in all if the executor refuses timers: the thread also reads the
+  // clock while it tries to arm the timer.
   static constexpr int kBeginWithoutTimer = 8;
 
   WakeupTest() {

@@ -223,10 +223,9 @@ class Oracle final : public refreshable::Observer {
   std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether the wall clock was stepped since the cooldown began, while no token
-  // was usable. If the step has made the token usable again, the cooldown may
-  // apply again (B3). Even then, an attempt that was submitted before the step
-  // may start.
+  // Whether an attempt may start in spite of the cooldown. True if the wall
+  // clock was stepped since the cooldown began, while no token was usable. The
+  // cooldown did not apply then (B3), so an attempt may have been submitted.
   bool cooldown_over_ = false;
 
   // Whether a rejecting read started the queued attempt.

@@ -55,7 +55,7 @@ constexpr absl::Duration kShortLife = absl::Seconds(2);
 // How long a throttled client is told to wait, in whole seconds as RFC 9110
 // requires.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-// The time between two spaces of a trickling answer.
+// kTrickle sends one space character after each such time.
 constexpr absl::Duration kTrickleInterval = absl::Milliseconds(20);
 // The length of the token in bytes.
 constexpr int64_t kHugeAnswer = int64_t{1} << 30;
