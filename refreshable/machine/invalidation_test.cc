@@ -77,13 +77,6 @@ TEST(RefreshMachineInvalidationTest, F4OneAttemptIsExemptFromTheInterval) {
 
 // ---- A2: an invalidation in each phase of a flight ----
 
-MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
-  MachineDriver d(policy);
-  d.Hold(S(1000));
-  d.At(S(600)).Read();
-  return d;
-}
-
 TEST(RefreshMachineInvalidationTest, A2AQueuedAttemptServesAsTheNewOne) {
   MachineDriver d = StaleAndQueued();
   const AttemptId queued = d.attempt;

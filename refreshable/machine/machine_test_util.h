@@ -238,6 +238,16 @@ class MachineDriver {
   }
 };
 
+// Returns a driver with a stale token, and with the attempt queued that a read
+// of this token has started.
+inline MachineDriver StaleAndQueued(
+    const RefreshPolicy& policy = ExactPolicy()) {
+  MachineDriver d(policy);
+  d.Hold(S(1000));
+  d.At(S(600)).Read();
+  return d;
+}
+
 }  // namespace internal
 }  // namespace refreshable
 

@@ -63,13 +63,6 @@ TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
 
 // ---- A8: joining an attempt ----
 
-MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
-  MachineDriver d(policy);
-  d.Hold(S(1000));
-  d.At(S(600)).Read();
-  return d;
-}
-
 TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   MachineDriver d = StaleAndQueued();
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
