@@ -455,8 +455,8 @@ class HazardDomain {
 
 inline void HazardHolder::Release() {
   // (M3) The slot is cleared before `no_scan_on_release` is read. (M6) The
-  // store releases, so all uses of the node happen before a scan frees the
-  // node.
+  // store has release order, so all uses of the node happen before a scan frees
+  // the node.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {

@@ -121,8 +121,8 @@ class CheckedMachine {
   std::string Apply(const MachineInput& input);
   // B8: checks that a few reads lead to a token. The check works on a copy of
   // this object. In the copy, the calls that are outstanding now never return.
-  // If refreshing is fatal, the copy is reset first. Returns an empty string,
-  // or what is broken.
+  // If refreshing has given up for good (B7), the copy is reset before
+  // each read. Returns an empty string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

@@ -20,8 +20,8 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // Both times below are in the past, so reads take the lock until an input
-  // sets other times.
+  // The three times below are all in the past, so reads take the lock until an
+  // input sets other times.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }

@@ -266,7 +266,8 @@ class alignas(16) SnapshotCell {
   // to the domain, and the clock is the operating system's.
   HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
-  // The domain of the cell, whichever copy of the library uses the cell.
+  // The current domain of the copy of the library that created the cell. Other
+  // copies may have other domains, but use this one for the cell.
   HazardDomain& domain_ = HazardDomain::Current();
 };
 

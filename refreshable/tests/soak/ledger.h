@@ -33,8 +33,8 @@ class Token {
   // What `asked()` returns if the constructor got no `asked`.
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
-  // The moment `asked` lies after the start of the attempt that returns the
-  // token.
+  // `asked` is the moment at which the source was called for the token. The
+  // attempt started earlier.
   explicit Token(uint64_t id, uint64_t asked = kNotAsked);
   Token(Token&& other) noexcept;
   ~Token();
