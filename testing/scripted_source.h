@@ -101,8 +101,8 @@ class ScriptedSource {
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
-  // Prepares one answer. When `delay` has passed since the call, a timer of the
-  // executor answers it, even if the attempt was abandoned. Until then the call
+  // Prepares one answer. A timer of the executor gives it `delay` after the
+  // call that takes it, even if the attempt was abandoned. Until then the call
   // is held, and the test may release or drop it. If the executor refuses the
   // timer, the call is dropped. If the script has no executor, the test fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {

@@ -149,7 +149,7 @@ struct AttemptStart {
 // 2. This rule applies if no attempt is permitted now and one of these holds:
 //    the token was young (A5), the flight was in kWaiting, refreshing is fatal.
 //    The flight changes to kIdle if refreshing is exhausted, else to kWaiting.
-// 3. The flight changes to kQueued. An attempt that is queued already stays.
+// 3. The flight changes to kQueued. An attempt that is already queued stays.
 //
 // The flight also ends when a token is installed, when the token of an
 // abandoned attempt is accepted, when the executor loses the timer in kWaiting,

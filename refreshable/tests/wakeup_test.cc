@@ -108,8 +108,8 @@ class WakeupTest : public ::testing::Test {
       reader.ended = true;
     });
     SpinUntil([&] { return reader.readings >= readings; });
-    // The thread's last reading is under the lock that health() takes. So when
-    // health() returns, the thread counts as waiting.
+    // From its last reading until it counts as waiting, the thread holds the
+    // lock that health() takes. So it counts as waiting when health() returns.
     (void)token_->health();
     return reader;
   }

@@ -101,8 +101,8 @@ class Oracle final : public refreshable::Observer {
   std::optional<bool> RejectionPermitted() const;
   // A13: returns whether the token published last counts as rejected.
   bool noted() const { return noted_; }
-  // A10: returns whether the Retry-After of an attempt that a rejection started
-  // still forbids every attempt.
+  // A10: returns whether every attempt is still forbidden by the Retry-After of
+  // an attempt that a rejection started.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
   // Returns whether a rejecting read started the running attempt or, if none is
   // running, the attempt that has just failed.
