@@ -778,8 +778,9 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // `done` is the value of `takings_` after the next taking that begins from
-  // now on: 2 more than now, or 3 more if a scan is taking nodes now.
+  // Each taking raises `takings_` by one when it begins and when it ends.
+  // `done` is the value after the next taking that begins from now on. That is
+  // 2 more than now, or 3 more if a taking is in progress now.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

@@ -152,8 +152,9 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
   EXPECT_EQ(CountBad(), 0);
 }
 
-// For each step, the last round in which it was made. The reader and the
-// publisher use this to wait for each other.
+// The publisher begins each round, and the reader then holds and releases a
+// node. For each of these three steps, the last round in which it was made. The
+// two threads use this to wait for each other.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};

@@ -104,8 +104,8 @@ TEST(RefreshMachineWaitingTest, B2OnlyAWaitThatReallyIsShorterIsExcused) {
   RefreshPolicy policy = ExactPolicy();
   policy.min_interval = S(5);
   policy.retry.multiplier = 1;
-  // The backoff is shorter than the minimum interval, so the server shortens
-  // nothing.
+  // The server asks for 1 s in place of the backoff of 2 s. The minimum
+  // interval is longer than both, so the server shortens no wait.
   MachineDriver d(policy);
   for (int i = 0; i < 7; ++i) {
     d.At(S(5 * i)).ReadAndStart();

@@ -133,8 +133,8 @@ struct Shell::Active {
   // The threads inside a method of the executor. Calls in Drive and Close do
   // not count.
   ThreadIds in_executor;
-  // One more such thread: it gives the executor the DeliverTask of a read that
-  // was served at once.
+  // One more thread inside a method of the executor, or none. It gives the
+  // executor the DeliverTask of a read that was served at once.
   Visit visit;
   // Wakes Close, which waits until no other thread is inside the executor. Null
   // while Close does not wait.

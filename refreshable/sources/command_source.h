@@ -116,6 +116,8 @@ class CommandRunner {
 //   auto source =
 //       refreshable::CommandSource<refreshable::Secret>::Create(options);
 //
+// As in Command, "this program" is the program that uses the library.
+//
 // The program is the leader of a process group of its own. It has no signal
 // blocked or ignored, and /dev/null as its stdin. On macOS, and with glibc 2.34
 // or later, it has no file of this program open. On other systems, it inherits

@@ -76,11 +76,11 @@ struct Outcome {
   int64_t good_calls = 0;
   // Calls to the good servers that ended without a 200.
   int64_t failed = 0;
-  // An *issue* is an answer of the endpoint with a token. The answer to an
-  // attempt that was told of a rejected or withdrawn token is not an issue. The
-  // count of failed calls starts again at 0 at each issue. `failed_after_first`
-  // is the largest count before the second issue, and `failed_after_later` is
-  // the largest after it.
+  // Each answer of the endpoint with a token is an *issue*, unless the attempt
+  // was told of a rejected or withdrawn token. A second count of the failed
+  // calls starts again at 0 at each issue. `failed_after_first` is the largest
+  // value of that count before the second issue. `failed_after_later` is the
+  // largest value after it.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls to the token endpoint.
