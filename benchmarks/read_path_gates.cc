@@ -325,9 +325,9 @@ int Main(bool short_form) {
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
   // The subjects from `kOthers` up to `beyond_others` take a lock and free old
-  // tokens. Some gates demand a lead over them. The later subjects are only
-  // printed. Each of those leaks old tokens, or has drawbacks that
-  // lock_free_baselines.h lists.
+  // tokens. Some gates demand that a read of such a subject takes many times as
+  // long as a fresh `Get`. The later subjects are only printed. Each of those
+  // leaks old tokens, or has drawbacks that lock_free_baselines.h lists.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
   std::vector<Subject> subjects;

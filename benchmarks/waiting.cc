@@ -387,7 +387,8 @@ Outcome MedianOf(int rounds, Measure measure) {
   return outcomes[outcomes.size() / 2];
 }
 
-// Returns the larger of the row's two numbers of calls of the endpoint.
+// Prints a row with two numbers of calls of the endpoint. Returns the larger
+// number.
 template <typename Pattern>
 int PrintRefresh(const Times& times) {
   const auto measure = [&](bool has_token) {

@@ -29,8 +29,8 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// If set, the next pthread_create calls this before it creates a thread. Later
-// ones do not call it.
+// If set, the next call of pthread_create runs this function before it creates
+// the thread. Later calls do not.
 std::function<void()> before_next_thread;
 std::atomic<bool> refuse_threads{false};
 std::atomic<int> threads_created{0};

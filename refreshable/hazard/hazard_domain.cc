@@ -421,8 +421,8 @@ void Domain::HandleForks() {
   return true;
 }();
 
-// No scan may be in progress while the process is copied. A scan waits for
-// nothing, so this does not take long.
+// Prevents scans while the process is copied, and waits for the end of a scan
+// in progress. A scan waits for nothing, so it soon ends.
 void Domain::BeforeFork() {
   forking_.fetch_add(1, std::memory_order_seq_cst);
   for (int turn = 0; scanning_.exchange(true, std::memory_order_acquire);

@@ -176,7 +176,8 @@ class Enumeration {
          wait(4),
          read,
          start},
-        // A call is made beyond the bound on abandoned calls.
+        // Two calls are abandoned, and a third is made. By default it is the
+        // first call beyond `max_abandoned_calls`.
         {read,
          start,
          wait(3),

@@ -70,10 +70,10 @@ struct SendOptions {
 // until it calls that `done`. The last owner may let go of the transport while
 // requests are outstanding. The transport's destructor must then end every
 // outstanding request, by calling or destroying its `done`. The destructor may
-// join the transport's own threads, but not the thread that it runs on. The
-// destructor runs on a thread that is inside a `done` only if the program
-// destroys a token source there. After the destructor has returned, no `done`
-// may be called.
+// join the transport's own threads, but not the thread that it runs on. This
+// library runs the destructor inside a `done` only if the program destroys a
+// token source there. After the destructor has returned, no `done` may be
+// called.
 class Transport {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)>;

@@ -205,8 +205,9 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
         // If the timer is lost, the leader calls OnWake instead. Before the
-        // call, the leader resigns and so wakes the next leader. Without the
-        // check of `wake_at`, each next leader would also call OnWake at once.
+        // call it resigns, which wakes the next leader. That thread comes here
+        // too. Without the check of `wake_at`, it would also resign and call
+        // OnWake, and so on.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {

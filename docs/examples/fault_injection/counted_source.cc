@@ -130,8 +130,8 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
   // The earliest time at which the attempt of call i can have started. The
-  // library starts no attempt while it waits for an answer. So this is the end
-  // of the last earlier call whose answer it waited for.
+  // library starts no attempt while it waits for an answer. So `start` is the
+  // end of a call before i, the last one whose answer the library waited for.
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];
