@@ -77,8 +77,8 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
   }
 }
 
-// A source makes a StatusOr from the status, and no StatusOr may be made from
-// OK.
+// A source makes a StatusOr from the result of HttpErrorToStatus, and no
+// StatusOr may be made from OK.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;

@@ -88,9 +88,9 @@ struct RefreshPolicy {
   // withdrawn.
   bool background_refresh = true;
   // Whether a timer starts the background refresh of a stale token, without any
-  // read. Once a token has been published, the timer also starts an attempt if
-  // no token is usable, as soon as an attempt is permitted. Requires
-  // `background_refresh`.
+  // read. While no token is usable, the timer also starts attempts, each as
+  // soon as it is permitted. It does so only after a first token has been
+  // published. Requires `background_refresh`.
   bool refresh_ahead = false;
   // After a failed background refresh, no other starts for this long. The
   // token's expiry ends this time early. >= 0. If unset, this is 60 s, but at

@@ -294,10 +294,11 @@ class Domain final : public HazardDomain {
   // A scan raises this by one before and after it takes the nodes in
   // `incoming_`.
   std::atomic<uint64_t> takings_{0};
-  // (M5) The number of nodes that were retired since this was last reset. The
-  // first scan of each call of TryToScan sets this to kMostHandedOver before it
-  // takes the nodes, and resets it after that. A thread that finds
-  // kMostHandedOver or more here must wait until a scan has taken its node.
+  // (M5) The number of nodes that were retired since this was last reset. If
+  // this is kMostHandedOver or more, a thread that retires a node must wait
+  // until a scan has taken it. The first scan of each call of TryToScan sets
+  // this to kMostHandedOver, so that such threads wait. Once the scan has taken
+  // the nodes, it resets this.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.

@@ -274,8 +274,8 @@ class Enumeration {
     for (const ReferenceModel::Call& call : calls) {
       const AttemptId id = call.id;
       // A relative expiry counts from the start of the call, so `elapsed` is
-      // added to it. Then every lifetime is whole seconds from now, and a
-      // quarter of it is whole milliseconds.
+      // added to it. Then every lifetime is whole seconds from now. A quarter
+      // of it (F4) must be whole milliseconds.
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});

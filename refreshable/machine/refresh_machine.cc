@@ -319,7 +319,8 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   row_.Note(generation);
   PromoteIfUnservable(now);
   ++epoch_;
-  // An attempt that was told of the rejection goes on (A2).
+  // The running attempt goes on if it was told that a server rejected the token
+  // (A2).
   const bool kept =
       phase_ == Phase::kRunning && flight_->running.told_rejected == generation;
   if (kept) flight_->running.epoch = epoch_;

@@ -44,8 +44,8 @@ absl::Status ValidateChainMember(size_t index, const std::string& name,
 // Returns whether a token with `expiry` has expired at `wall`.
 bool HasExpired(const Expiry& expiry, absl::Time wall);
 
-// While an InAnswer exists, its thread is inside a call of the `done` that a
-// chain gave to a member.
+// A thread has an InAnswer while it runs the `done` that a chain gave to a
+// member.
 class InAnswer {
  public:
   InAnswer();

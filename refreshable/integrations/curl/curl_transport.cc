@@ -176,9 +176,9 @@ class Call {
   // Passes the answer or a failure to `done`. If the body is too long, the
   // answer says so and has no body.
   void Finish(CURLcode code);
-  // Returns true if OnConnected refused a reused connection, and prepares
-  // `easy()` for a new one. The caller must then remove `easy()` from libcurl
-  // and add it again.
+  // Returns true if OnConnected refused a reused connection, and `easy()` is
+  // now prepared for a new one. The caller must then remove `easy()` from
+  // libcurl and add it again.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
