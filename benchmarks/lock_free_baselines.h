@@ -99,9 +99,9 @@ class PerThread {
   inline static thread_local Data* mine_ = nullptr;
 };
 
-// Each thread keeps a copy of a shared_ptr to the token, and its version. If
-// the instance has another version, a read copies the shared_ptr again, under a
-// lock.
+// Each thread keeps a copy of a shared_ptr to the token, and the token's
+// version. If the ThreadLocalCopy that the thread reads has another version,
+// the thread copies the shared_ptr again, under a lock.
 class ThreadLocalCopy {
  public:
   static constexpr char kName[] = "thread-local copy, version counter";

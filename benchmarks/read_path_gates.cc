@@ -273,8 +273,9 @@ class Gates {
           reason);
   }
   // `measured` is another pattern's time divided by the time of our read.
-  // `floor` is that pattern's time divided by the floor's time. If `floor` is
-  // less than `target`, the gate cannot fail.
+  // `floor` is the other pattern's time divided by the time of the pattern that
+  // is called the floor. If not even `floor` reaches `target`, the gate cannot
+  // fail.
   void BesideOthers(const char* name, double measured, double floor,
                     double target, const std::string& reason) {
     if (floor >= target || !reason.empty()) {

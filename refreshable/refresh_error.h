@@ -32,9 +32,9 @@ struct RefreshError {
   // by rejecting reads. If this time is finite, the status's message contains
   // it, rounded up to whole seconds.
   //
-  // All errors with the same `rejected` report the same time until it has come
-  // or until, for example, `Reset()` replaces it. Setting the wall clock does
-  // not change this time.
+  // All errors with the same value of `rejected` report the same time until it
+  // has come. But, for example, `Reset()` replaces it at once. Setting the wall
+  // clock does not change this time.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;

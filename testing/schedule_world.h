@@ -239,9 +239,10 @@ class World {
   // The label of the step that queued a task, and the task's number among the
   // tasks of that step.
   using Origin = std::pair<int, int>;
-  // A read that may have joined the refresh in flight: how many retries it
-  // permits, and where it joined. If it joined in a task that was to run its
-  // callback, this is the task's origin. Otherwise this is `step_` and -1.
+  // A read that may have joined the refresh in flight: how many retries the
+  // read permits, and where it joined. If it joined in the task that was to run
+  // the read's callback, the place is the task's origin. Otherwise the place is
+  // `step_` and -1.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);

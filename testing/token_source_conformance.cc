@@ -183,8 +183,8 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
   if (answer.expiry.is_relative()) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
-    // The latest moment at which the call can have started. If the clock does
-    // not move by itself, that is `start`, even if the server has moved the
+    // The latest moment at which the call can have started. A clock that does
+    // not move by itself showed `start` then. The server may have moved the
     // clock since.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);

@@ -84,8 +84,9 @@ class ReadingHookTest : public ::testing::Test {
 };
 
 // Regression test: a read blocked the executor's only thread. Once the read had
-// its outcome, its thread ran no more attempts, and was to be woken after the
-// hook. The hook waited forever for an attempt on that thread.
+// its outcome, that thread ran no more attempts, and slept until the hook had
+// returned. The hook waited forever for an attempt that only that thread could
+// run.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
