@@ -60,8 +60,8 @@ class Lender {
   }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
-    // A Borrow that finds the Lender closed calls Return too. So the Config may
-    // be gone already.
+    // A Borrow that finds the Lender closed calls Return too. By then `Close`
+    // or an earlier Return may have taken the Config.
     Config* const last = config_.exchange(nullptr);
     if (last == nullptr) return;
     executors_internal::OsThread thread;

@@ -392,7 +392,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Regression test: in the past, the library called the source after the end.
+// Regression test: in the past, the library called the source although the
+// observer had destroyed the Refreshable.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {

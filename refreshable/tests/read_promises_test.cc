@@ -214,7 +214,8 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   EXPECT_EQ(source.call_count(), 2u);
 }
 
-// The read ends only after the attempt that the read runs itself.
+// The read's deadline passes while the read runs an attempt itself. The read
+// ends only after that attempt.
 TEST_F(RefreshablePromisesTest, R10ClaimersDeadlineIsCheckedBetweenAttempts) {
   const auto token = Make();
   source_.AnswerWith([&](const FetchContext&) {

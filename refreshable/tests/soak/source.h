@@ -61,7 +61,8 @@ class LateAnswers {
 // Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
 // A call may come long after its attempt started, so the time between two calls
 // says nothing. Instead, this class counts the calls since an earlier answer,
-// or since the start of an outage. Thread-safe.
+// or since the start of an outage. It checks that the policy permits so many
+// attempts in that time. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
