@@ -169,8 +169,8 @@ class RcuQuiescent {
     const uint64_t target = ++grace_period;
     Thread* const mine = Threads::MineIfAny();
     // A thread takes the lock of `All` in its first read, before it loads
-    // `entry_`. So a thread that `All` does not return takes the lock after
-    // `All`, and will load the new entry.
+    // `entry_`. If the list from `All` lacks a thread, that thread takes the
+    // lock after `All`, and so will load the new entry.
     for (const Thread* thread : Threads::All()) {
       if (thread == mine) continue;
       while (thread->seen.load(std::memory_order_acquire) < target) {

@@ -226,8 +226,8 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
         subject.ns[threads].pop_back();
       }
     }
-    // Each repetition is compared with the floor's fastest one, which may now
-    // be another. So all repetitions are checked again.
+    // Each repetition is compared with the floor's fastest repetition. A
+    // different repetition may now be the fastest, so all are checked again.
     i = 0;
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);

@@ -268,11 +268,11 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) A reader sets this flag, claims a shared slot, and then checks the
-    // cell. These operations and this load are sequentially consistent. If this
-    // load returns false, such a reader checks the cell after this load. By
-    // then each node that a scan examines here has been replaced. So the scan
-    // may skip the shared slots.
+    // (M2) A reader sets `shared_slots_are_used_`, claims a shared slot, and
+    // then checks the cell. These operations and the load below are
+    // sequentially consistent. If the load returns false, such a reader checks
+    // the cell after the load. The scan's nodes were replaced before the load.
+    // So the reader gets none of them, and the scan may skip the shared slots.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;

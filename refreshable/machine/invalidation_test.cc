@@ -192,9 +192,9 @@ TEST(RefreshMachineInvalidationTest, A5FailuresSinceThenStillCount) {
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// An answer clears all failures (A11), even one that did not count towards
-// exhaustion (B2). Once cleared, that failure must not keep a later failure
-// from counting.
+// The source brings the rejected bytes again. This success clears all failures
+// (A11), even one that did not count towards exhaustion (B2). The failure after
+// the success must count.
 TEST(RefreshMachineInvalidationTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);

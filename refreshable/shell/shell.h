@@ -294,12 +294,12 @@ class Shell : protected ForkAware {
   // idle instance does not need are behind pointers, which are usually null.
 
   // Reads load the first 16 bytes of `cell_` without the lock. A Shell is
-  // aligned to 16 bytes. So the same cache line may contain up to 48 bytes
-  // before or after these bytes. A write to that line slows the reads, so such
-  // writes must be rare. The members before `cell_`, and the members of
-  // ForkAware, never change, except that `trouble_` is set once. The rest of
-  // `cell_` and the beginning of `machine_` change only with the token and when
-  // jitter is drawn.
+  // aligned to 16 bytes, not to the 64 bytes of a cache line. So the 48 bytes
+  // before these bytes, or the 48 bytes after them, may be in the same line. A
+  // write to that line slows the reads, so such writes must be rare. The
+  // members before `cell_`, and the members of ForkAware, never change, except
+  // that `trouble_` is set once. The rest of `cell_` and the beginning of
+  // `machine_` change only with the token and when jitter is drawn.
   Executor* const executor_;
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   // Most statistics, the withdrawn token and the last error. Null until one of

@@ -254,7 +254,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   token_ = Make(&probe, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   // The destructor must end this read before it waits for the thread that is
-  // inside `Run` (below). That thread waits until this one notifies `leave`.
+  // inside `Run` (below). That thread waits for `leave`, which is notified only
+  // after this read has ended.
   threads_.emplace_back([&] {
     Strings::ReadOptions options;
     options.rejected = Generation(1);

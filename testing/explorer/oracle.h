@@ -223,9 +223,10 @@ class Oracle final : public refreshable::Observer {
   std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether an attempt may start in spite of the cooldown. True if the wall
-  // clock was stepped since the cooldown began, while no token was usable. The
-  // cooldown did not apply then (B3), so an attempt may have been submitted.
+  // Whether an attempt may start in spite of the cooldown. Becomes true if the
+  // wall clock is stepped while no token is usable. Before the step, the
+  // cooldown did not apply (B3), so an attempt may have been submitted. Becomes
+  // false when a cooldown begins.
   bool cooldown_over_ = false;
 
   // Whether a rejecting read started the queued attempt.
