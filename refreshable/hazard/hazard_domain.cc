@@ -728,7 +728,7 @@ const HazardNode* Domain::Scan(bool also_incoming) {
     fresh = Sift(fresh, dead, /*mark=*/false);
   }
   if (fresh != nullptr) {
-    // (M3) Mark the slots as waited for before reading what they announce.
+    // (M3) Before reading what the slots announce, mark them as waited for.
     ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, kPerhaps); });
     // After the barrier no new read of these nodes can succeed.
     if (MakeHeavyBarrier()) {

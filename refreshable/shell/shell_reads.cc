@@ -73,8 +73,8 @@ absl::Status MakeStatus(const ReadFailure& failure) {
 // ---- Reads ----
 
 // If `request` rejects a generation that has not been published yet, drops the
-// rejection (A7). Otherwise the machine might later take the token of that
-// generation for rejected.
+// rejection (A7). Otherwise the machine might later treat the token of that
+// generation as rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }

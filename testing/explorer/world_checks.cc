@@ -114,8 +114,9 @@ void World::CheckWaits(const Health& health) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
   // If this condition holds, an attempt is queued, or a late timer has yet to
-  // queue it. A timer must end the attempt if the executor does not run it in
-  // time. A late timer is due, so it satisfies the check too.
+  // queue one. A queued attempt needs a timer that ends it if the executor does
+  // not run it in time. A late timer passes the check because it is already
+  // due.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,

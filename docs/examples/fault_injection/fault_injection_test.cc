@@ -25,8 +25,8 @@ constexpr char kTooLong[] =
 
 class FaultsTest : public FaultsFixture {
  protected:
-  // Expects that no call came within the wait that a 429 asked for. If the
-  // library had abandoned the attempt, the 429 starts no wait.
+  // Expects that no call came within the wait that a 429 asked for. A 429 that
+  // came after its attempt was abandoned starts no wait.
   void ExpectRetryAfterHeeded() {
     const std::vector<CountedSource::Call> calls = source().calls();
     for (size_t i = 0; i + 1 < calls.size(); ++i) {

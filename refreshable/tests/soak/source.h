@@ -97,8 +97,9 @@ class Schedule {
   const refreshable::RefreshPolicy policy_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
-  // These count events (see `Permit`), without those that ended without effect.
-  // `exempt_` and `exempt_ended_` count only the kAtOnce events.
+  // The next four members count events (see `Permit`), except those that ended
+  // without effect. `exempt_` and `exempt_ended_` count only the kAtOnce
+  // events.
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
