@@ -94,9 +94,9 @@ struct MachineInput {
   AttemptId id = AttemptId::kNone;
   Ms ms = 0;
   int number = 0;
-  // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`). `ms`
-  // counts from the start of the attempt in a kSucceed with a relative expiry,
-  // else from now.
+  // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`). In a
+  // kSucceed with a relative expiry, `ms` counts from the start of the attempt.
+  // Otherwise `ms` counts from now.
   bool relative = false;
   // kSucceed: whether the token equals the token that is held or was withdrawn.
   bool same_as = false;

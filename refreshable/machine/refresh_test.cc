@@ -195,8 +195,9 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: for a token that was stale on arrival, the machine asked for
-// no timer.
+// Regression test: in the past, jitter could make a token stale on arrival. The
+// machine then asked for no timer. Now no token is stale before a quarter of
+// its life.
 TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
   policy.stale_window = kForever;

@@ -30,8 +30,8 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
           : std::min(lifetime / 2, policy.max_stale_window);
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
-    // No token becomes stale before a quarter of its life, and jitter needs
-    // room after that quarter. So an early `refresh_in` is moved later.
+    // Jitter makes a token stale earlier, but never before a quarter of its
+    // life. So an early `refresh_in` is moved later, to leave room for jitter.
     const absl::Duration quarter = lifetime / 4;
     fresh_for =
         std::max(left.refresh_in, std::min(quarter + lifetime * policy.jitter,

@@ -139,9 +139,9 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // Both threads must be here before either reads. Otherwise the other thread
-  // could take the attempt first, and the source would wait for that thread's
-  // read forever.
+  // Both tasks must be here before either reads. Otherwise a thread of the pool
+  // could run the attempt before the second task. The source would then wait
+  // forever for the second task's read.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {

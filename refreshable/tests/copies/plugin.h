@@ -12,9 +12,9 @@
 namespace refreshable {
 
 struct PluginApi {
-  // Makes the copy behave as on a system without membarrier(2). Must be called
-  // before all other functions. The pointer is null if the plug-in uses the
-  // whole library.
+  // Makes the copy behave as on a system without membarrier(2). May be called
+  // only before all other functions. The pointer is null if the plug-in uses
+  // the whole library.
   void (*force_symmetric)();
   void (*publish)();
   // Returns a lease of the published token. Another plug-in that uses the same
