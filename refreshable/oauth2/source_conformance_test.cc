@@ -127,9 +127,10 @@ class RefreshTokenRig final : public ClientCredentialsRig {
     options.grant = RefreshTokenGrant{tokens};
     return *CreateSource(std::move(options));
   }
-  // Most tests of a hanging server need two simultaneous requests, or a call
-  // that heeds cancellation or its timeout. Attempts with a refresh token offer
-  // none of these.
+  // Most tests of a hanging server make two requests at once, or end a call by
+  // cancellation or its timeout. With a refresh token, there is one request at
+  // a time, and neither cancellation nor the attempt's timeout ends it. `false`
+  // skips those tests, so HeedsCancellation and HeedsTimeout do not matter.
   bool Stall() override { return false; }
 };
 

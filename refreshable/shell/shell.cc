@@ -439,9 +439,9 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Takes only the effects of this thread, because DeliverHere parks a read
-    // whose own ReadAsync runs on this thread. Another thread would deliver
-    // such a read at once.
+    // Leaves the effects of other threads to those threads. Such effects may
+    // deliver a read whose ReadAsync is still running on its thread.
+    // DeliverHere parks such a read only if it is called on that same thread.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

@@ -217,8 +217,8 @@ TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   }
 }
 
-// The first thread looks at the clock for all. Its read ends because the read
-// allows no retry.
+// The first thread looks at the clock for all. The attempt fails. This ends the
+// first thread's read, which allows no retry.
 TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
   BeginFlight();
   Reader& first = Begin({absl::InfiniteDuration(), /*max_retries=*/0});

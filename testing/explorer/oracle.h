@@ -46,8 +46,9 @@ class Oracle final : public refreshable::Observer {
              std::optional<refreshable::Instant> start);
   // Must be called before a read and before ReportRejected.
   void BeforeRead() { PassTime(); }
-  // Must be called before Invalidate. `serves` is true if the running attempt
-  // was told that a server rejected the token, and therefore goes on (A2).
+  // Must be called before Invalidate. `in_flight` is true if a refresh is in
+  // flight. `serves` is true if the running attempt goes on in spite of
+  // Invalidate (A2). Such an attempt was told that a server rejected the token.
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
