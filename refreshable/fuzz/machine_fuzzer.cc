@@ -136,8 +136,8 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
       // A relative lifetime counts from the start of the call. The time since
-      // then is added, so that the remaining life is whole seconds. A quarter
-      // of it (F4) must be whole milliseconds.
+      // then is added, so that the remaining life is whole seconds. The model
+      // counts in milliseconds, and uses a quarter of the remaining life (F4).
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

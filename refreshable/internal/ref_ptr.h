@@ -13,9 +13,9 @@ namespace internal {
 
 // How a RefPtr counts. A specialization must have two static functions that
 // take a T*. `Ref` adds a reference. `Unref` drops a reference, and destroys
-// the object if that was the last one. They are not free functions, because T
-// may have a template argument of a user's type. A call could then find the
-// user's function of the same name.
+// the object if that was the last one. `Ref` and `Unref` are not free
+// functions. T may have a template argument of a user's type, so
+// argument-dependent lookup could find a user's function.
 template <typename T>
 struct RefCount;
 

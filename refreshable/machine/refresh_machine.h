@@ -275,7 +275,7 @@ class RefreshMachine {
   bool waiting() const { return phase_ == Phase::kWaiting; }
   // The number of failures in a row.
   int failures() const { return schedule_.failures(); }
-  // The cause of the latest counted failure; OK if there is none.
+  // The cause of the latest of the `failures()`; OK if there is none.
   absl::Status last_cause() const { return schedule_.last_cause(); }
   // Whether there were too many failures in a row and no usable token is left
   // (B7).

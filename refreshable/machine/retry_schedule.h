@@ -89,7 +89,7 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return since_ != nullptr ? since_->failures : 0; }
 
-  // The cause of the latest counted failure; OK if there is none.
+  // The cause of the latest of the `failures()`; OK if there is none.
   absl::Status last_cause() const {
     return since_ != nullptr ? since_->last_cause : absl::OkStatus();
   }

@@ -32,9 +32,9 @@ namespace oauth2 {
 // A function or a token source that supplies tokens, such as signed assertions,
 // for the requests of another source. A TokenSupplier is asked at most once for
 // each attempt. It should answer before `context.timeout()` has passed since
-// the start of the attempt. An earlier supplier or a turn may have used part of
-// this time. TokenSuppliers are cheap to copy. A default-constructed
-// TokenSupplier is null.
+// the start of the attempt. Part of this time may have passed while the attempt
+// waited for an earlier supplier or for another attempt. TokenSuppliers are
+// cheap to copy. A default-constructed TokenSupplier is null.
 class TokenSupplier {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Secret>)>;

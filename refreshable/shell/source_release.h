@@ -27,9 +27,9 @@ class InDone {
 
 // Drops `source`, which may be the last reference. Drops it at once if the
 // calling thread is not inside a call of `FetchDone`. Otherwise a task of
-// `executor` drops it. If `executor` is null, refuses the task, or runs it
-// inside a call of `FetchDone`, a detached thread drops the source. If no
-// thread can be started, the source is leaked.
+// `executor` drops it. If `executor` is null or refuses the task, a detached
+// thread drops the source. The same happens if the task runs inside a call of
+// `FetchDone`. If no thread can be started, the source is leaked.
 void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept;
 
 }  // namespace internal

@@ -127,7 +127,9 @@ absl::StatusCode CodeOfStart(int error) {
     case ENOEXEC:
     case ENOTDIR:
       return absl::StatusCode::kFailedPrecondition;
-    default:  // No process, file or memory is free, or the program is in use.
+    // No process, file descriptor or memory is free, or the program's file is
+    // open for writing.
+    default:
       return absl::StatusCode::kUnavailable;
   }
 }

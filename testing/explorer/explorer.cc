@@ -282,7 +282,8 @@ class Explorer {
   };
   static constexpr int kMostPasses = 100;
   // Which recovery `Play` checks (`World::CheckRecovers`). kReset: with
-  // Reset(). kSuccessIfNew: without Reset() if the state looks new.
+  // Reset(). kSuccessIfNew: without Reset() if the state looks new, otherwise
+  // with Reset().
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();

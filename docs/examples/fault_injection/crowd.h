@@ -68,7 +68,8 @@ class Crowd {
     // The API answered at most `margin` after the read began, and found the
     // token expired.
     int64_t handed_out_late = 0;
-    // `Invalidate` had withdrawn this or a later token before the read began.
+    // `Invalidate` had withdrawn the token, or a later one, before the read
+    // began.
     int64_t handed_out_withdrawn = 0;
   };
 

@@ -210,8 +210,8 @@ void Checks::Published(const TokenLease& lease) {
   absl::MutexLock lock(&mutex_);
   NoteChange({lease.generation().value(), lease.token().made(),
               lease.token().asked()});
-  // F5 applies to tokens from the source. A token with the id of an earlier
-  // token is one, because every installed token has a new id.
+  // F5 applies to tokens from the source. Every installed token has a new id.
+  // So a token with the id of an earlier token comes from the source.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
     Wrong("F5", "the token that was rejected was published again");
