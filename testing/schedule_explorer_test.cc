@@ -115,8 +115,8 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   EXPECT_TRUE(merged.ok()) << merged;
   EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
-  // Without rechecks, the explorer takes two such worlds for the same state,
-  // and counts wrongly.
+  // Without rechecks, the explorer merges two worlds that look the same but
+  // continue differently. So its number of schedules is wrong.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
   EXPECT_NE(Explore(scenario, options).schedules, each.schedules);

@@ -701,8 +701,8 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                               candidates.end(), node, before);
     const bool holds = found != candidates.end() && found->node == node;
     if (holds) found->held = true;
-    // (M3) The mark depends on the value that was read above. So if a node is
-    // kept because of a slot, that slot stays marked.
+    // (M3) A slot because of which a node is kept must stay marked. So the mark
+    // depends on the value that was read above, not on a later one.
     if (mark) SetWaitedFor(slot, holds ? kYes : kNo);
   });
   const HazardNode* held = nullptr;

@@ -195,7 +195,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
     EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(d.out.failure.rejected);
     EXPECT_EQ(d.machine.failures(), 0);
-    // The lost attempt does not count. After the next attempt, the wait is 2 s.
+    // The lost attempt does not count in the row. So the wait after the next
+    // attempt is the row's first backoff, 2 s.
     if (!by_read) {
       EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
     }

@@ -398,9 +398,9 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// Each request calls `Fetch`, which queues an attempt. The same thread runs
-// that attempt after the request. If attempts were nested, a long queue would
-// overflow the stack.
+// During each of the first 1000 requests, the transport calls `Fetch`, which
+// queues another attempt. The same thread runs that attempt after the request.
+// If attempts were nested, a long queue would overflow the stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

@@ -234,8 +234,8 @@ TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // In the call `abandoned`, all members fail. So the chain no longer asks b
-  // first, although b has answered another call.
+  // The chain remembers b, which has answered the second call. In the call
+  // `abandoned`, all members fail, b too. So the chain forgets b.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));

@@ -25,9 +25,9 @@ namespace refreshable_examples {
 // server reports what happens at the token endpoint, one line each time:
 //
 //   token N        request N has arrived and is not answered yet
-//   sent N BYTES   the huge answer to request N has ended; BYTES is how many
-//                  bytes of the token went to the kernel, rounded down to whole
-//                  blocks of 64 KiB
+//   sent N BYTES   request N met Fault::kHuge, and its answer has ended; BYTES
+//                  is how many bytes of the token went to the kernel, rounded
+//                  down to whole blocks of 64 KiB
 //
 // `Do` carries out one of these commands, and then reports the line beside it:
 //
