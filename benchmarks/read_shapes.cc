@@ -54,7 +54,7 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #endif
 }
 
-// The forms read from these objects: a Refreshable, and for comparison
+// The objects whose reads are measured: a Refreshable, and for comparison
 // `PointerAndTime`, whose reads are the cheapest.
 struct Client {
   PointerAndTime floor{std::string(1024, 'x')};

@@ -105,7 +105,7 @@ TEST_F(RefreshTokensTest, ANewTokenIsStoredBeforeTheAccessTokenIsUsed) {
   EXPECT_EQ(stored, "r1");
   const auto next = Fetch(*source_);
   EXPECT_EQ(Presented(1), "r1");
-  // The server does not replace the token, so nothing is stored.
+  // The server does not replace the refresh token, so nothing is stored.
   transport_->End(1, Answer(200, "access_token=a2"));
   EXPECT_EQ(next->result(), "a2");
   EXPECT_EQ(store_->stored, "r1");

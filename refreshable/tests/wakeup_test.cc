@@ -79,8 +79,8 @@ class WakeupTest : public ::testing::Test {
  protected:
   // A thread reads the clock this often before it waits.
   static constexpr int kBegin = 2;
-  // How often in all if the executor refuses timers: the thread also reads the
-  // clock while it tries to arm the timer.
+  // Like `kBegin`, but for an executor that refuses timers. The thread then
+  // also reads the clock while it tries to arm the timer.
   static constexpr int kBeginWithoutTimer = 8;
 
   WakeupTest() {

@@ -117,8 +117,8 @@ Generation World::Choose(Rejects rejects) const {
 }
 
 // A read may look only at the wall clock, and leave BootTime to the timers. So
-// while a timer is late, a read may not notice what is due by BootTime. Then
-// `ReadPlan::steady` is false.
+// while a timer is late, a read may overlook what is due by BootTime. While a
+// timer may be late, `ReadPlan::steady` is false.
 World::ReadPlan World::Plan(Generation rejected) const {
   oracle_->BeforeRead();
   ReadPlan plan;

@@ -33,8 +33,8 @@ TEST(ForkLifetimeTest, E4AnotherThreadMayForkDuringConstructionAndDestruction) {
   });
   for (int i = 0; i < 200; ++i) {
     const pid_t child = Fork();
-    // The child may hang, because a sanitizer's runtime may hold locks. So the
-    // child is killed.
+    // During the fork, another thread may hold a lock of a sanitizer's runtime.
+    // The child may then wait for that lock forever, so the child is killed.
     if (child == 0) _exit(0);
     kill(child, SIGKILL);
     EXPECT_EQ(waitpid(child, nullptr, 0), child);

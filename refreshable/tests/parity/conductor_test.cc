@@ -252,8 +252,8 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
     EXPECT_THAT(token->Get(), Not(IsFatalError()));
   }
   AdvanceTo(absl::Seconds(30));
-  // The code is not UNAVAILABLE, the cause's code, because a user's retry loop
-  // would retry that.
+  // The cause's code is UNAVAILABLE, which a user's retry loop would retry. So
+  // the fatal error has another code.
   const auto fatal =
       AllOf(IsFatalError(), FailsWith(absl::StatusCode::kFailedPrecondition),
             AfterFailures(5), CausedBy("HTTP status 502"));
