@@ -162,8 +162,8 @@ class HandClock final : public Clock {
 };
 
 // Regression test: after a refusal, the executor used to ask the system for at
-// most one thread every 20 ms. Here the clock advances only once, so the other
-// tasks would wait forever.
+// most one thread every 20 ms. Here the clock advances by 20 ms once, so all
+// waiting tasks but one would wait forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;

@@ -83,10 +83,10 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
 
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
-  // The child's node is created here so that no slot of the parent announces
-  // its address. A node created in the child might get the address of a freed
-  // node. If a slot still announced that address, the new node would look in
-  // use forever.
+  // The child's node is created here, so that no slot announces its address. In
+  // the child, slots of the parent's other threads may announce freed nodes
+  // forever. A node created in the child might get the address of such a node,
+  // and would look in use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};

@@ -31,7 +31,8 @@ absl::Status HttpListener::Start(int port) {
   }
   origin_ = absl::StrCat("http://", kHost, ":", bound);
   thread_ = std::thread([this] { http_.listen_after_bind(); });
-  // The destructor might not be able to stop a server that does not answer yet.
+  // Waits until the server answers. Before that, the destructor might not be
+  // able to stop the server.
   httplib::Client self(kHost, bound);
   if (!self.Get("/ready")) {
     return absl::UnavailableError("the server on 127.0.0.1 does not answer");

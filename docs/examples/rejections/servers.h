@@ -69,7 +69,7 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls to the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts the token issues, as `Outcome` defines them.
+  // `issues_` counts the endpoint's answers that are issues (see `Outcome`).
   // `failed_since_` counts the failed calls to good servers since the last
   // issue.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;

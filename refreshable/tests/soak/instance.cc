@@ -150,8 +150,9 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token was published at `published` or earlier. So its real end is not
-    // later than `end`.
+    // The token was published at `published` or earlier. If earlier, its life
+    // is longer than is assumed here, so its margin is not shorter. Hence its
+    // real end is not later than `end`.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
