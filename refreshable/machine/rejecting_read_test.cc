@@ -191,8 +191,8 @@ TEST(RefreshMachineRejectingReadTest, A10SoDoesATimeoutAndALostAttempt) {
   EXPECT_TRUE(lost.submitted());
 }
 
-// A second read ends the flight before the timer fires. The read that waited
-// must be told of the timeout.
+// The attempt has timed out, but the timer has not fired yet. A second read
+// ends the flight. The read that waited must be told of the timeout.
 TEST(RefreshMachineRejectingReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);

@@ -292,7 +292,8 @@ PresentedToken InterpretPresentedToken(
     return {success ? Fate::kLost : Fate::kUndecided, std::nullopt};
   }
   if (!success || IsError(*readable)) {
-    // A 5xx or 429 may come from an overloaded server or a proxy.
+    // In a 5xx or 429, invalid_grant does not prove that the token was refused.
+    // Such an answer may come from an overloaded server or a proxy.
     const bool refused = answer.status < 500 && answer.status != 429 &&
                          Text(readable->error) == "invalid_grant";
     return {refused ? Fate::kRefused : Fate::kUndecided, std::nullopt};

@@ -146,8 +146,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   RefreshTokens& operator=(const RefreshTokens&) = delete;
   ~RefreshTokens();
 
-  // Stores the refresh token of a new login, which later attempts present. An
-  // attempt that has been given the old token may still present it. Of the
+  // Stores the refresh token of a new login. Later attempts present this token.
+  // An attempt that has been given the old token may still present it. Of the
   // answer to that attempt, only the access token is used. Returns
   // INVALID_ARGUMENT if `refresh_token` is empty; otherwise the status of the
   // store, or OK if there is no store. The new token is used even if the store

@@ -26,10 +26,11 @@ namespace refreshable {
 // afterwards; the function must wipe its own copies. The bytes are not empty,
 // but the file may be incomplete.
 //
-// If the function returns an error, the source fails. The source's error names
-// the code of that error. It contains the message too if the source's option
-// `show_parser_message` is true. The option is false by default, because
-// parsers often quote what they could not parse, and that may be a secret.
+// If the function returns an error, the source fails. The message of the
+// source's error names the code that the function returned. It also contains
+// the function's message if the source's option `show_parser_message` is true.
+// The option is false by default, because parsers often quote what they could
+// not parse, and that may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
 // std::string or Secret. The default parser makes a token from all bytes except

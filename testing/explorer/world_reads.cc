@@ -263,8 +263,9 @@ void World::RunOrLose(size_t index, bool lose) {
   if (visible == visible_) NoteCallback(step);
   if (!rejecting) return;
   // A task that submits an attempt, but neither calls the source nor ends a
-  // read, is the callback of a rejecting read. If `clear` is false, any task
-  // that submits an attempt may be such a callback.
+  // read, was to run the callback of a rejecting read. The read looked for a
+  // token again, and now waits. If `clear` is false, any task that submits an
+  // attempt may be such a task.
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&
       (visible == visible_ || !clear)) {

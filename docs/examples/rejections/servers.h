@@ -20,7 +20,8 @@
 
 namespace refreshable_examples {
 
-// The time of the token's issue, counted from the start of the play.
+// A token is the time at which it was issued, counted from the start of the
+// play.
 using Token = absl::Duration;
 
 // The servers of a `Play`: the token endpoint, the servers that are called with

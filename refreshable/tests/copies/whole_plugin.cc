@@ -128,9 +128,9 @@ constexpr PluginApi kApi = {
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
     // A thread that has read a token keeps the shared object loaded until the
-    // thread ends. The thread that calls `GetPlugin` may live on after the
-    // shared object is unloaded. So another thread, which ends at once, makes
-    // the first read.
+    // thread ends. The thread that calls `GetPlugin` must not do so, because it
+    // unloads the shared object later. So another thread, which ends at once,
+    // makes the first read.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }
   return &refreshable::kApi;

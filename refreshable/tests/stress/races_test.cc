@@ -66,8 +66,8 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // A driving read would advance the time to the token's timer. A
-            // token that never expires needs no timer.
+            // This token never expires, so it needs no timer. If there were a
+            // timer, a read that drives the executor would advance the time.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
