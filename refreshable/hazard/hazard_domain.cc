@@ -614,9 +614,10 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 }
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
-  // (M3) In symmetric mode, this function and a scan access `waited_for` by
-  // read-modify-writes. So either this release sees that the slot is waited for
-  // or the scan sees the slot cleared.
+  // (M3) The slot has already been cleared. In symmetric mode, this function
+  // and a scan access `waited_for` by read-modify-writes. If the scan's comes
+  // first, this release sees that the slot is waited for. Otherwise the scan
+  // sees the slot cleared.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;

@@ -119,7 +119,8 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
   executor_.AdvanceBy(absl::Seconds(60));
-  // Now the token is stale, and no longer young (A5).
+  // Now the token is stale. It is no longer young, so its invalidation does not
+  // count as a failure (A5).
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   source_.Always(absl::UnavailableError("502"));
   for (int i = 0; i < 100; ++i) {

@@ -147,9 +147,9 @@ void Oracle::Started() {
   }
   // An attempt that was permitted when it was submitted may start, even if it
   // is forbidden now. B7: if the token has expired since then, refreshing may
-  // be exhausted. So this does not check `Probes`. B3: after a step back of
-  // the wall clock that may have made the token usable (`cooldown_over_`), this
-  // ignores the cooldown.
+  // be exhausted. So `Probes`, which could forbid the attempt, is not checked.
+  // B3: `cooldown_over_` means that no token was usable before a step of the
+  // wall clock. The attempt may have been submitted then, without a cooldown.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -244,9 +244,9 @@ void Oracle::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// A10: after an attempt that a rejection started, only a Retry-After is
-// announced. B3: after a background attempt, the cooldown may make `until`
-// later than B1 requires.
+// A10: if an attempt started by a rejection fails, a wait is announced only if
+// the server sent a Retry-After. B3: after a background attempt, the cooldown
+// may make `until` later than B1 requires.
 void Oracle::BackoffAnnounced(BootTime until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {

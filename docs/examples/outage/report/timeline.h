@@ -60,7 +60,7 @@ class CsvFile {
 
   void Write(const Sample& sample);
 
-  // Returns UNAVAILABLE if anything so far has not been written.
+  // Returns UNAVAILABLE if a `Write` has failed.
   absl::Status status();
 
   const std::string& path() const { return path_; }
