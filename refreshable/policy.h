@@ -51,8 +51,8 @@ struct RetryPolicy {
   int max_retries = 6;
   // Refreshing is exhausted after this many failures in a row, as soon as no
   // usable token is left. Failures are counted across refreshes. A failure does
-  // not count here if the server's Retry-After makes the wait after it shorter.
-  // Must be greater than `max_retries`.
+  // not count here if the server's Retry-After makes the wait after it shorter
+  // than the backoff. Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // The time between the starts of two attempts while refreshing is exhausted

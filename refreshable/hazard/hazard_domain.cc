@@ -28,8 +28,8 @@
 #include <pthread.h>
 #endif
 
-// ThreadSanitizer cannot model membarrier(2), so builds with it use symmetric
-// mode (see hazard_domain.h).
+// ThreadSanitizer cannot model membarrier(2), so builds with ThreadSanitizer
+// use symmetric mode (see hazard_domain.h).
 #if defined(__SANITIZE_THREAD__)
 #define REFRESHABLE_NO_MEMBARRIER
 #elif defined(__has_feature)

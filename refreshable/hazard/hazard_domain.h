@@ -59,10 +59,11 @@ struct HazardSlot {
   // slot, or the hold is a counted reference. Always 0 in symmetric mode.
   // Written only by a thread that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // In symmetric mode, 1 if clearing the slot must trigger a scan. In
-  // asymmetric mode, 1 if the last scan found a retired node in this slot. In
-  // asymmetric mode only, a fork resets this to 0. The next release does so
-  // too, if the slot is in a ring (M8).
+  // In symmetric mode, 1 if clearing the slot must trigger a scan.
+  //
+  // In asymmetric mode, a scan sets this to 1 if it found a retired node in
+  // this slot, and otherwise to 0. A fork sets this to 0. So does each release
+  // from a slot in a ring (M8).
   std::atomic<uint32_t> waited_for;
 };
 

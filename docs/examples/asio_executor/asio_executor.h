@@ -68,8 +68,8 @@ class AsioExecutor final : public refreshable::Executor {
   }
 
  private:
-  // Posted handlers share its ownership, because a context may keep a handler
-  // after the executor is destroyed.
+  // Posted handlers share ownership of the Core, because a context may keep a
+  // handler after the executor is destroyed.
   class Core;
 
   const std::shared_ptr<Core> core_;
