@@ -73,7 +73,7 @@ class IdMap {
 
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
-  // The 64 consecutive ids of a group have buckets close together in memory.
+  // Each group of 64 consecutive ids has its buckets close together in memory.
   // The multiplication (Fibonacci hashing) spreads the groups evenly.
   size_t IndexOf(uint64_t id) const {
     return static_cast<size_t>(((id >> 6) * 0x9E3779B97F4A7C15 >> shift_) ^

@@ -1163,9 +1163,9 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   late.Perform(input, whole);
   std::string broken = ApplyOne(MachineInput(), wake);
   if (broken.empty()) broken = ApplyOne(input, rest);
-  // A reset alone has another effect: it clears the failure count before it
-  // notices that an attempt is overdue. A reset after the wake also clears the
-  // failure of that attempt.
+  // A reset is not compared, because it may have another effect alone. It then
+  // clears the failures before it counts the failure of an overdue attempt. A
+  // reset after the wake clears that failure too.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
   // `a` is what the wake decided, `b` what `input` decided after the wake, and
   // `c` what `input` alone decided.

@@ -184,9 +184,9 @@ struct PresentedToken {
     kLost,
   };
   Fate fate = Fate::kUndecided;
-  // The refresh token to use from now on. Set only if the fate is kAccepted and
-  // the server sent a refresh token. InterpretAnswer may refuse the access
-  // token of the same answer.
+  // The refresh token to use from now on, even if InterpretAnswer refuses the
+  // access token of the same answer. Set only if the fate is kAccepted and the
+  // server sent a refresh token.
   std::optional<Secret> next;
 };
 // Returns what `answer` means for the refresh token that its request presented.

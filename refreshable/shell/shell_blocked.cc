@@ -142,8 +142,8 @@ void Shell::Drive(BlockedRead& read) {
     }
   } end{this, read};
   // Does not go through UseExecutor, which would defer the effects of the tasks
-  // that run here. Close waits only for calls that go through UseExecutor. So
-  // the user must not destroy the executor during this call.
+  // that run here. Therefore Close does not wait for this call. The user must
+  // not destroy the executor before the call has returned.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);

@@ -280,8 +280,9 @@ bool World::Drive(absl::FunctionRef<bool()> done, BootTime deadline) {
   if (plan_.has_value() && !std::exchange(plan_checked_, true))
     CheckPlan(*plan_);
   if (Now().boot >= deadline) return true;
-  // Other steps happen while the read waits, so the plan no longer holds. After
-  // the wait the read may look for a token again.
+  // Other steps happen while the read waits, so the plan no longer holds. The
+  // read may look for a token again after the wait, so a new plan is made
+  // below.
   const std::optional<ReadPlan> plan = std::exchange(plan_, std::nullopt);
   while (!done() && Now().boot <= deadline) {
     if (driver_ != nullptr && !at_end_) {
