@@ -247,7 +247,8 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // To the timer thread, this move looks like a suspension.
+  // To the timer thread, this move looks like a suspension, because the thread
+  // ignores the wall time.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();
 }

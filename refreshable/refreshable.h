@@ -364,10 +364,10 @@ class Refreshable {
   // another token is published or `Reset` is called.
   //
   // If the token is withdrawn soon after its publication
-  // (`RefreshPolicy::young_token_age`), that counts as a failure. If no refresh
-  // is in flight then, reads fail at once with UNAUTHENTICATED until the next
-  // attempt is permitted. If this failure made refreshing give up, they fail
-  // with a fatal error (`IsFatal`) instead.
+  // (`RefreshPolicy::young_token_age`), that counts as a failure. If the
+  // withdrawal leaves no refresh in flight, reads fail at once with
+  // UNAUTHENTICATED until the next attempt is permitted. If this failure made
+  // refreshing give up, they fail with a fatal error (`IsFatal`) instead.
   bool Invalidate(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     return state->Invalidate(generation);
@@ -375,8 +375,9 @@ class Refreshable {
 
   // Records that a server rejected the token of `generation`, if that is the
   // current token. Does not start a refresh. A rejecting read makes this record
-  // itself. Rejecting reads start attempts, with pauses that grow. The pauses
-  // become short again when a token becomes stale without such a record.
+  // itself. Rejecting reads start attempts. The wait between these attempts
+  // grows, up to a limit. It becomes short again when a token becomes stale
+  // without such a record.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);

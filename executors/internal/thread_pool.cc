@@ -158,7 +158,8 @@ std::shared_ptr<ThreadPool> ThreadPool::Release() {
 
 bool ThreadPool::Enqueue(Lane* to, Task task) {
   // The task's move constructor and destructor are the caller's code and must
-  // not run under the lock. Only a node is linked into the queue there.
+  // not run under the lock. Under the lock, only a node is linked into the
+  // queue.
   std::list<Task> node;
   if (!HasMemory([&] { node.push_back(std::move(task)); })) return false;
   ForkMutexLock lock(&mu_);

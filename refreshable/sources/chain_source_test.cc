@@ -331,8 +331,8 @@ TEST(ChainSourceTest, MembersAnswerOnThreadsOfTheirOwn) {
 }
 
 // The chain is destroyed while the first member's thread asks the second
-// member. The first member's destructor joins that thread, so it must run on
-// another.
+// member. The first member's destructor joins that thread, so the destructor
+// must run on another thread.
 TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   absl::Notification go;
   absl::Notification destroyed;

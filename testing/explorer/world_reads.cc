@@ -249,9 +249,10 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // Timers are not watched, because no timer starts an attempt for a rejecting
-  // read (A9). There is one exception: a timer may run a refused callback.
-  // OnSubmit deals with this exception (`lost_task_`).
+  // OnSubmit sets `task_submitted_` for tasks but not for timers, because no
+  // timer starts an attempt for a rejecting read (A9). There is one exception:
+  // a timer may run a callback whose task the executor refused. OnSubmit deals
+  // with this exception (`lost_task_`).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
