@@ -204,8 +204,8 @@ int64_t SwitchesOfThisThread() {
   return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
-// Returns the average number of context switches of 64 threads during a read,
-// if the first `failures` attempts fail.
+// Lets 64 threads read once each, while the first `failures` attempts fail.
+// Returns the average number of context switches per thread.
 double Switches(int failures) {
   constexpr int kThreads = 64;
   ThreadExecutor executor;

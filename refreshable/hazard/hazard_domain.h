@@ -392,8 +392,10 @@ class HazardDomain {
       HazardSlot& slot, const HazardCell& cell) {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     // (M2) A compiler barrier suffices between this store and the caller's
-    // check, because scans make a heavy barrier. (M4) The store releases. The
-    // check acquires, so that this thread sees the contents of the node.
+    // check, because scans make a heavy barrier. (M4) The store releases, so
+    // that earlier uses of the slot happen before a scan that finds `node` in
+    // it. The check acquires, so that this thread sees the contents of the
+    // node.
     slot.node.store(node, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return node;

@@ -295,8 +295,8 @@ class Enumeration {
     return inputs;
   }
 
-  // Returns the node of the step. If the step breaks a rule, fails the test and
-  // returns -1.
+  // Applies `input` to `machine`, and returns the node of this step. If the
+  // step breaks a rule, fails the test and returns -1.
   int Try(CheckedMachine& machine, const Input& input, int before) {
     const std::string broken = machine.Apply(input);
     nodes_.push_back({before, input});

@@ -229,9 +229,9 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step` may run the callback of a read for which there is now no
-// token. Such a read joins the refresh. A timer runs a callback only if the
-// executor has refused the callback's task.
+// A read joins the refresh if a step is to run its callback, but there is no
+// token for the read. Records the reads to which this may happen in `step`. A
+// timer runs a callback only if the executor has refused the callback's task.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =

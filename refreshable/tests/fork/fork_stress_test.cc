@@ -160,7 +160,8 @@ class Gate {
 };
 
 // Regression test: in the past, the child told its observer nothing. The child
-// left all events to the thread inside the observer, which only the parent has.
+// left all events to the thread inside the observer. Only the parent has that
+// thread.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -182,7 +183,8 @@ TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
 }
 
 // Regression test: in the past, the child waited in the Refreshable's
-// destructor for the thread inside the executor, which only the parent has.
+// destructor for the thread inside the executor. Only the parent has that
+// thread.
 TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);

@@ -325,7 +325,8 @@ TEST_P(ConductorStartParityTest, C8FatalStaysAvailable) {
   EXPECT_THAT(readers.served_at(), Each(302));
 }
 
-// The endpoint is up before the fifth attempt, so no failure is fatal.
+// Only the fifth failure would be fatal, and the endpoint is up before the
+// fifth attempt.
 TEST_P(ConductorStartParityTest, C8AQuickServerIsMetBeforeAnythingIsFatal) {
   EndpointIsDown(absl::UnavailableError("connection refused"),
                  absl::Seconds(20));
