@@ -205,8 +205,8 @@ class RcuQuiescent {
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// RCU whose readers announce the beginning and the end of each read. The first
-// announcement needs a full fence.
+// RCU whose readers announce the beginning and the end of each read. The
+// announcement of the beginning needs a full fence.
 class RcuFence {
  public:
   static constexpr char kName[] = "RCU, a fence for each read";

@@ -366,9 +366,9 @@ class AsyncCall final
   }
 
  private:
-  // The `done` of one call to the server. When `done` is first called, it
-  // passes the answer to `Next`. After that it does nothing. It is as small as
-  // a std::shared_ptr, so a `Done` holds it without allocating memory.
+  // The function inside the `Done` of one call to the server. When it is first
+  // called, it passes the answer to `Next`. After that it does nothing. It is
+  // as small as a std::shared_ptr, so the `Done` allocates no memory for it.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:

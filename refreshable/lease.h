@@ -149,7 +149,7 @@ class Lease {
   internal::HazardHolder hold_;
 };
 
-// GoogleTest calls this. By default it would print the token's bytes.
+// GoogleTest calls this. Otherwise it might print the bytes of the StatusOr.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Lease<Token>>& result, std::ostream* os) {
   if (result.ok()) {

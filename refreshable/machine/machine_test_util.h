@@ -238,8 +238,8 @@ class MachineDriver {
   }
 };
 
-// Returns a driver with a stale token, and with the attempt queued that a read
-// of this token has started.
+// Returns a driver with a stale token and a queued attempt. A read of the token
+// has queued the attempt.
 inline MachineDriver StaleAndQueued(
     const RefreshPolicy& policy = ExactPolicy()) {
   MachineDriver d(policy);

@@ -334,7 +334,8 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
 }
 
 // A Refreshable uses the source. After it has abandoned an attempt, the next
-// attempt must wait for the answer, which may bring the next refresh token.
+// attempt must wait for the answer to the abandoned one. That answer may bring
+// the next refresh token.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {
