@@ -65,7 +65,8 @@ int64_t InstallNanos(Refreshable& refreshable) {
       .count();
 }
 
-// Each thread publishes `installs` tokens. Returns whether the limit was kept.
+// Each thread publishes `installs` tokens. Returns false if the limit of
+// docs/memory_model.md was exceeded.
 bool Measure(int threads, int installs) {
   std::vector<std::unique_ptr<IdleExecutor>> executors;
   std::vector<std::unique_ptr<Refreshable>> refreshables;

@@ -135,9 +135,9 @@ class ThreadExecutor final : public Executor {
   // Refuses further tasks, destroys pending tasks without running them, and
   // waits up to `timeout` for running tasks. Returns how many tasks still run,
   // timer tasks included. These tasks keep their threads, and a later
-  // `Shutdown` waits for them again. If the result is 0, all tasks have ended.
-  // All threads have ended too, except perhaps threads that an earlier
-  // `Shutdown` left running.
+  // `Shutdown` waits for them again. If the result is 0, all tasks and all
+  // threads have ended. Only a thread whose task an earlier `Shutdown` left
+  // running may still be about to end.
   //
   // Pending tasks are destroyed on the calling thread, with no lock held: tasks
   // of `Run`, then tasks of `RunBlocking`, each in the order in which they were

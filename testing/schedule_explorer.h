@@ -197,9 +197,8 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //
 // Two states count as the same if they have the same steps left and the same
 // `World::Fingerprint`. A recheck may show that a step leads from two such
-// states to different states. The exploration then begins anew. This time,
-// states with that fingerprint and those steps left are also compared by the
-// states that follow them.
+// states to different states. The exploration then begins anew. This time, two
+// states like these count as the same only if the states that follow them do.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one schedule, and makes the checks of `Explore` after its last step.

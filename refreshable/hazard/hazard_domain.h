@@ -452,7 +452,8 @@ class HazardDomain {
   // whose `no_scan_on_release` is 0.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
-  // The part of ReleaseSlow for a slot of this domain, which announced `node`.
+  // Called by ReleaseSlow if `slot` is a slot of this domain. Before it was
+  // cleared, `slot` announced `node`.
   virtual void Released(DomainSlot& slot, const void* node) = 0;
 };
 

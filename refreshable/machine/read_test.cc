@@ -166,8 +166,8 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {4 * ns, 2 * ns, 3 * ns},
       {ns, 2 * Tick(), 3 * Tick()},
       {ages, ages - S(1200), ages - S(40)},
-      // With a window of 0 or 10 s, not longer than the margin of 40 s, a token
-      // is never stale.
+      // A token is never stale if the window (0 or 10 s) is not longer than the
+      // margin (40 s).
       {S(3600), S(3560), S(3560), S(0)},
       {S(3600), S(3500), S(3560), S(100)},
       {S(3600), S(3560), S(3560), S(10)},

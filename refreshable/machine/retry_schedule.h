@@ -31,7 +31,7 @@ class RetrySchedule {
  public:
   // ---- Inputs ----
 
-  // Called when an attempt starts. Returns when the previous attempt started;
+  // Called when an attempt starts. Returns the start of the previous attempt;
   // the infinite past if there was none.
   BootTime OnStart(BootTime now);
 

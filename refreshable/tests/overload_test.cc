@@ -118,9 +118,9 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// A late task, whose attempt has been given up, must make the attempt that is
-// queued by then. Regression test: in the past, the task did nothing, and the
-// source was never called.
+// Each task runs after its own attempt has been given up. The task must then
+// make the attempt that is queued at that time. Regression test: in the past,
+// the task did nothing, and the source was never called.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);

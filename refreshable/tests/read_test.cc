@@ -453,7 +453,8 @@ TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
 }
 
 // Regression test: in the past, when a callback ran, the library cancelled a
-// timer that was already due. So the token was served after its expiry.
+// timer that was already due. That timer would have made reads ask the machine.
+// Without it, the token was served after its expiry.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());

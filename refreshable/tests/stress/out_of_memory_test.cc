@@ -360,9 +360,10 @@ std::string Describe(int status) {
   }
 }
 
-// Runs the scenario in a child process for `n` = 0, 1, 2, ... until a run ends
-// without a failure. Expects that the instance works after each failure. If the
-// scenario allows it, the child may call std::terminate instead.
+// Calls RunInChild in a child process for `n` = 0, 1, 2, ... until `n` is so
+// large that no allocation or call of user code fails. Expects that the
+// instance works after each failure. If the scenario allows it, the child may
+// call std::terminate instead.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {
