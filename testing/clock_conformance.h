@@ -65,8 +65,8 @@ class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
   // Moves the clock by `d` if the rig can do so. Otherwise waits until both
   // times have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Reads `Now()`, then the coarse clock. The coarse clock must not be certain
-  // that the moment read first is still to come.
+  // Reads a moment from `Now()`, and then asks the coarse clock about it. Fails
+  // the test if the coarse clock is certain that the moment has not come yet.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
   void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 

@@ -192,8 +192,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // Signalled when the timer thread must end, or must wait for an earlier timer
-  // or a check (`Watch`).
+  // Signalled when the timer thread must end, when it must wait for an earlier
+  // timer, and when `Watch` requests a check.
   SteadyCondVar timers_changed_;
   // When the timer thread's most recent wait ends unless `timers_changed_` is
   // signalled. A suspend of the computer can make the wait end later.

@@ -693,8 +693,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
             });
   ForEachSlot([&](HazardSlot& slot) {
     // (M2) If a read gets one of `nodes`, this load sees the announcement of
-    // the read or a later value of the slot. (M6) The load also acquires: all
-    // uses through a hold that was released happen before the load.
+    // the read or a later value of the slot. (M6) The load also acquires. If it
+    // sees that a hold was released, all uses through that hold happen before
+    // the load.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     const auto found = node == nullptr
                            ? candidates.end()

@@ -18,9 +18,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Returns, on each clock, the earlier of `edge` and `at`. Reads look at the
-// wall clock, so they notice that `at` has come even if a suspend delays the
-// timer.
+// Returns, on each clock, the earlier of `edge` and `at`. Although `at` is a
+// boot time, it limits the wall time too, because reads look at the wall clock.
+// So they notice that `at` has come even if a suspend delays the timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.boot));
