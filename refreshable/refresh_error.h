@@ -33,7 +33,7 @@ struct RefreshError {
   // it, rounded up to whole seconds.
   //
   // All errors with the same value of `rejected` report the same time until it
-  // has come. But, for example, `Reset()` replaces it at once. Setting the wall
+  // has come. (`Reset()`, for example, replaces it at once.) Setting the wall
   // clock does not change this time.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).

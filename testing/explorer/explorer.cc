@@ -281,9 +281,8 @@ class Explorer {
     size_t choices = 0;
   };
   static constexpr int kMostPasses = 100;
-  // Which recovery `Play` checks (`World::CheckRecovers`). kReset: with
-  // Reset(). kSuccessIfNew: without Reset() if the state looks new, otherwise
-  // with Reset().
+  // The recovery that `Play` checks (`World::CheckRecovers`). It is with
+  // Reset(), unless the way is kSuccessIfNew and the state looks new.
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();
