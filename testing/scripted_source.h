@@ -101,10 +101,11 @@ class ScriptedSource {
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
-  // Prepares one answer. A timer of the executor gives it `delay` after the
-  // call that takes it, even if the attempt was abandoned. Until then the call
-  // is held, and the test may release or drop it. If the executor refuses the
-  // timer, the call is dropped. If the script has no executor, the test fails.
+  // Prepares one answer. The call that takes it is answered by a timer of the
+  // executor after `delay`, even if the attempt was abandoned. Until then the
+  // call is held, and the test may release or drop it. If the executor refuses
+  // the timer, the call is dropped. If the script has no executor, the test
+  // fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {
     AnswerAfter(delay, Make(std::move(token), life));
   }

@@ -703,8 +703,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                               candidates.end(), node, before);
     const bool holds = found != candidates.end() && found->node == node;
     if (holds) found->held = true;
-    // (M3) A slot because of which a node is kept must stay marked. So the mark
-    // depends on the value that was read above, not on a later one.
+    // (M3) If this scan keeps a node because the slot holds it, the slot must
+    // be marked. So the mark depends on the value read above. If the slot were
+    // read again, it might no longer hold the node.
     if (mark) SetWaitedFor(slot, holds ? kYes : kNo);
   });
   const HazardNode* held = nullptr;

@@ -112,7 +112,8 @@ TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
     d.Succeed(Expiry::Never());
     EXPECT_FALSE(d.out.publish);
     EXPECT_EQ(d.Read(), Answer::kServe);
-    // In phase 2 the cooldown holds in the child too.
+    // The abandoned call of phase 2 is a failure. So the next background
+    // refresh must wait for its cooldown (B3), in the child too.
     EXPECT_EQ(d.submitted(), phase < 2);
     EXPECT_EQ(d.At(S(3600)).Read(), Answer::kWait);
     EXPECT_TRUE(d.Start().has_value());

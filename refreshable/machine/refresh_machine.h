@@ -300,7 +300,9 @@ class RefreshMachine {
   };
   struct Call {
     AttemptId id;
-    // If `epoch_` has changed when the answer comes, the answer is discarded.
+    // The machine's `epoch_` when the attempt started, or when an Invalidate
+    // last let it go on (A2). Unless it equals `epoch_` when the answer comes,
+    // the answer is discarded.
     uint64_t epoch;
     BootTime started_at;
     // The rejected generation that the attempt was told of; 0 if none.
