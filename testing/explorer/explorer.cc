@@ -281,8 +281,8 @@ class Explorer {
     size_t choices = 0;
   };
   static constexpr int kMostPasses = 100;
-  // The recovery that `Play` checks (`World::CheckRecovers`). It is with
-  // Reset(), unless the way is kSuccessIfNew and the state looks new.
+  // The recovery that `Play` checks, if not kNone (`World::CheckRecovers`). It
+  // is with Reset(), unless the way is kSuccessIfNew and the state looks new.
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();

@@ -68,7 +68,7 @@ class PlantedFaultsTest : public testing::Test {
 // only while it is planted.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
-    const Report report = Explore(s.scenario, Depth(3));
+    const Report report = Explore(s.scenario, Depth(4));
     EXPECT_TRUE(report.ok()) << s << ": " << report;
   }
 }
